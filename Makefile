@@ -1,0 +1,62 @@
+# A newcomer's commands. `make run`, `make test`; `make help` lists all.
+SHELL := /bin/bash
+PYTHON ?= python3.11
+BIN := .venv/bin
+
+export DAGSTER_HOME := $(CURDIR)
+export DAGSTER_DISABLE_TELEMETRY := true
+export MLFLOW_DISABLE_TELEMETRY := true
+export DO_NOT_TRACK := true
+export NO_ALBUMENTATIONS_UPDATE := 1
+
+# `make run FOOTAGE=DIR` works on real footage, in a site folder of its own.
+ifdef FOOTAGE
+export FALL_FOOTAGE := $(abspath $(FOOTAGE))
+export FALL_SITE := $(CURDIR)/data/$(notdir $(abspath $(FOOTAGE)))
+endif
+
+.PHONY: help setup run dev test check format docs lock clean
+
+help: ## List the commands.
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+
+setup: .venv/.ready ## Set up .venv with everything that is needed.
+
+# With UV_TORCH_BACKEND=cpu the CUDA libraries that the lock file names are left out.
+.venv/.ready: requirements.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.8"
+	if [ "$$UV_TORCH_BACKEND" = cpu ]; then \
+	  grep -vE '^(nvidia-|cuda-|triton)' requirements.lock > .venv/requirements.txt; \
+	else cp requirements.lock .venv/requirements.txt; fi
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -r .venv/requirements.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
+	touch $@
+
+run: setup ## Once around the loop: simulated hospital, or FOOTAGE=DIR.
+	$(BIN)/fall-assets run
+
+dev: setup ## Dagster's UI with the daemon, and MLflow's beside it (loopback only).
+	$(BIN)/fall-assets dev
+
+test: setup ## The tests.
+	$(BIN)/python -m pytest
+
+check: setup ## Lint, format and types.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup ## Put the code into shape.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: setup ## Write the data dictionary from the schema registry.
+	$(BIN)/python -m fall_assets.lake.dictionary
+
+lock: setup ## Pin all versions anew, without index addresses.
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --extra dev \
+	  --no-annotate --no-emit-index-url --no-emit-find-links pyproject.toml -o requirements.lock
+
+clean: ## Remove the simulated site, all lakes and all state below data/.
+	find data -mindepth 1 -maxdepth 1 -type d -exec rm -rf {} +

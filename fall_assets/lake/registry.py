@@ -1,0 +1,483 @@
+"""The one registry of tables: column, type, unit, meaning, range.
+
+From it come the Arrow schema, the validation before a commit, the column metadata in the UI and
+the data dictionary in the docs. What belongs here: descriptions of tables. What does not: reading
+or writing them (see `lake.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import polars as pl
+
+TEXT = pl.String()
+WHOLE = pl.Int64()
+REAL = pl.Float64()
+FLAG = pl.Boolean()
+DAY = pl.Date()
+MOMENT = pl.Datetime("us", "UTC")
+PACKED = pl.Binary()
+
+Stage = Literal[
+    "collection", "labelling", "learning", "delivery", "operation", "monitoring"
+]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its type, what it means, its unit and what values it may hold.
+
+    `minimum` and `maximum` are inclusive; `allowed` lists the permitted texts. Floating point
+    columns may never hold NaN or infinity: a missing value is null, where `nullable` says so.
+    """
+
+    name: str
+    dtype: pl.DataType
+    meaning: str
+    unit: str | None = None
+    nullable: bool = False
+    minimum: float | None = None
+    maximum: float | None = None
+    allowed: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The values of `columns` must stand in `table` (columns of the same names)."""
+
+    columns: tuple[str, ...]
+    table: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table of the lake: who writes it, its key, and whether it is partitioned by day."""
+
+    name: str
+    asset: str
+    stage: Stage
+    meaning: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...]
+    by_day: bool = False
+    references: tuple[Reference, ...] = ()
+
+    @property
+    def schema(self) -> dict[str, pl.DataType]:
+        """Column names and Polars types, in order."""
+        return {column.name: column.dtype for column in self.columns}
+
+    def column(self, name: str) -> Column:
+        """The column of that name; KeyError where there is none."""
+        for column in self.columns:
+            if column.name == name:
+                return column
+        raise KeyError(f"table {self.name} has no column {name}")
+
+    def empty(self) -> pl.DataFrame:
+        """A frame of this table's schema without rows."""
+        return pl.DataFrame(schema=self.schema)
+
+
+_DAY = Column("day", DAY, "Day of the segment's start, UTC; the partition.")
+_VIDEO = Column("video_id", TEXT, "SHA-256 of the file's content, in hex.")
+_CAMERA = Column("camera_id", TEXT, "The camera that recorded it.")
+_FEATURE_SET = Column("feature_set", TEXT, "Version of the feature set: a hash of its settings.")
+_MODEL = Column("model_version", TEXT, "Version in the model registry.")
+
+QUARANTINE_REASONS = (
+    "empty",
+    "truncated",
+    "not_a_video",
+    "no_video_stream",
+    "no_frames",
+    "unreadable",
+    "outside_root",
+    "still_being_written",
+    "duplicate",
+)
+
+LABELS = (
+    "fall",
+    "lying_after_fall",
+    "lying",
+    "sitting_down",
+    "sitting",
+    "standing",
+    "walking",
+    "bending",
+    "other",
+)
+"""The taxonomy, version 1. `labelling.taxonomy` maps the data sets' words onto it."""
+
+LABEL_SOURCES = ("dataset", "by_eye", "simulated", "reviewer", "staff", "auto")
+
+VIEWS = ("level", "corner", "ceiling", "unknown")
+
+_WINDOW_FIGURES = (
+    Column("width", WHOLE, "Width of the picture.", "px", minimum=1),
+    Column("height", WHOLE, "Height of the picture.", "px", minimum=1),
+    Column("fps", REAL, "Frames per second, measured from time stamps.", "1/s", minimum=0),
+    Column("brightness", REAL, "Mean luma.", "0-1", minimum=0, maximum=1),
+    Column("contrast", REAL, "Standard deviation of luma.", "0-1", minimum=0, maximum=1),
+    Column("sharpness", REAL, "Mean absolute Laplacian of luma.", "0-1", minimum=0),
+    Column("noise", REAL, "Standard deviation of luma noise.", "0-1", minimum=0),
+    Column("motion_mean", REAL, "Mean share of the picture that changed between samples.", "0-1",
+           minimum=0, maximum=1),
+    Column("motion_max", REAL, "Largest share that changed between two samples.", "0-1",
+           minimum=0, maximum=1),
+    Column("people", REAL, "Mean number of people tracked.", minimum=0),
+    Column("keypoint_score", REAL, "Mean key-point score of all people.", "0-1",
+           nullable=True, minimum=0, maximum=1),
+    Column("person_height", REAL, "Median height of a person's box, share of the picture's.",
+           "0-1", nullable=True, minimum=0),
+    Column("person_aspect", REAL, "Median height of a person's box over its width, in pixels.",
+           nullable=True, minimum=0),
+    Column("person_y", REAL, "Median height of the hips in the picture, 0 is the top.",
+           "0-1", nullable=True),
+)
+"""Figures of one window; `features` and `drift_reference` share them."""
+
+WINDOW_FIGURES = tuple(column.name for column in _WINDOW_FIGURES)
+
+_TABLES = (
+    Table(
+        "cameras", "cameras", "collection",
+        "Every camera that the site configures or whose footage was seen.",
+        (
+            _CAMERA,
+            Column("ward", TEXT, "The ward it belongs to; 'unknown' where not configured."),
+            Column("room", TEXT, "The room it looks into; 'unknown' where not configured."),
+            Column("view", TEXT, "How it looks at the room.", allowed=VIEWS),
+            Column("dataset", TEXT, "The data set, or 'site' for the hospital's own cameras."),
+            Column("crop", TEXT, "Part of the picture to use: 'x0,y0,x1,y1' as shares.",
+                   nullable=True),
+        ),
+        key=("camera_id",),
+    ),
+    Table(
+        "videos", "videos", "collection",
+        "Segments taken in: one row per file as the recorder wrote it.",
+        (
+            _DAY, _VIDEO, _CAMERA,
+            Column("dataset", TEXT, "The data set, or 'site'."),
+            Column("path", TEXT, "Path below the landing folder."),
+            Column("start_utc", MOMENT, "When the segment starts.", "UTC"),
+            Column("duration_s", REAL, "Length of the video stream.", "s", minimum=0),
+            Column("width", WHOLE, "Width of the picture.", "px", minimum=1),
+            Column("height", WHOLE, "Height of the picture.", "px", minimum=1),
+            Column("fps", REAL, "Mean frames per second.", "1/s", minimum=0),
+            Column("frames", WHOLE, "Frames that the container announces.", minimum=1),
+            Column("codec", TEXT, "Codec of the video stream, as FFmpeg names it."),
+            Column("bytes", WHOLE, "Size of the file.", "B", minimum=1),
+            Column("subject", TEXT, "Who is seen, where the source tells.", nullable=True),
+            Column("scene", TEXT,
+                   "What must stay together in a split: all cameras of one happening."),
+        ),
+        key=("video_id",), by_day=True,
+        references=(Reference(("camera_id",), "cameras"),),
+    ),
+    Table(
+        "quarantine", "quarantine", "collection",
+        "Files that were not taken in, why, and what to do about each.",
+        (
+            _DAY,
+            Column("path", TEXT, "Path below the landing folder."),
+            Column("reason", TEXT, "Why.", allowed=QUARANTINE_REASONS),
+            Column("action", TEXT, "'quarantined' needs a person, 'skipped' does not.",
+                   allowed=("quarantined", "skipped")),
+            Column("detail", TEXT, "What was seen."),
+            Column("advice", TEXT, "What to do about it."),
+            Column("bytes", WHOLE, "Size of the file when last seen.", "B", minimum=0),
+            Column("first_seen_utc", MOMENT, "When it was first seen.", "UTC"),
+        ),
+        key=("path",), by_day=True,
+    ),
+    Table(
+        "labels", "labels", "labelling",
+        "Labelled intervals under one taxonomy.",
+        (
+            _DAY,
+            Column("label_id", TEXT, "Hash of the label's place and content."),
+            _VIDEO, _CAMERA,
+            Column("start_s", REAL, "Start, from the segment's start.", "s", minimum=0),
+            Column("end_s", REAL, "End, from the segment's start.", "s", minimum=0),
+            Column("label", TEXT, "The label.", allowed=LABELS),
+            Column("original_label", TEXT, "The source's own word."),
+            Column("zone", TEXT, "Bed, chair, door or floor, where told.", nullable=True),
+            Column("source", TEXT, "Where the times come from.", allowed=LABEL_SOURCES),
+            Column("event_id", TEXT, "The fall that it belongs to, over all cameras.",
+                   nullable=True),
+            Column("taxonomy_version", WHOLE, "Version of the taxonomy.", minimum=1),
+            Column("file", TEXT, "The label file, below the landing folder."),
+            Column("line", WHOLE, "Line in the label file.", minimum=1),
+        ),
+        key=("label_id",), by_day=True,
+        references=(Reference(("video_id",), "videos"),),
+    ),
+    Table(
+        "label_problems", "labels", "labelling",
+        "Lines of label files that were left out, and why.",
+        (
+            Column("file", TEXT, "The label file, below the landing folder."),
+            Column("line", WHOLE, "Line in the label file.", minimum=1),
+            Column("part", WHOLE, "Which interval of the line, from 0.", minimum=0),
+            Column("text", TEXT, "The line."),
+            Column("reason", TEXT, "What is wrong and what to do."),
+        ),
+        key=("file", "line", "part"),
+    ),
+    Table(
+        "clips", "clips", "labelling",
+        "Labelled windows: what a model is trained and evaluated on.",
+        (
+            _DAY,
+            Column("clip_id", TEXT, "Hash of the segment and the window's end."),
+            _VIDEO, _CAMERA,
+            Column("dataset", TEXT, "The data set, or 'site'."),
+            Column("start_s", REAL,
+                   "Start of the window; negative where it reaches before the segment.", "s"),
+            Column("end_s", REAL, "End of the window.", "s", minimum=0),
+            Column("label", TEXT, "The label that the window ends in.", allowed=LABELS),
+            Column("target", WHOLE, "1 holds a fall, 0 does not, null is uncertain.",
+                   nullable=True, minimum=0, maximum=1),
+            Column("event_id", TEXT, "The fall that it holds or touches.", nullable=True),
+            Column("split_group", TEXT, "What must stay in one fold: subject or scene."),
+        ),
+        key=("clip_id",), by_day=True,
+        references=(Reference(("video_id",), "videos"),),
+    ),
+    Table(
+        "features", "features", "learning",
+        "Quality, motion and pose figures per window.",
+        (
+            _DAY, _VIDEO, _CAMERA, _FEATURE_SET,
+            Column("window", WHOLE, "Number of the window in the segment, from 0.", minimum=0),
+            Column("start_s", REAL, "Start of the window.", "s", minimum=0),
+            Column("end_s", REAL, "End of the window.", "s", minimum=0),
+            *_WINDOW_FIGURES,
+        ),
+        key=("video_id", "feature_set", "window"), by_day=True,
+        references=(Reference(("video_id",), "videos"),),
+    ),
+    Table(
+        "pose_tracks", "pose_tracks", "learning",
+        "One person's key points through one segment, at the sampling rate.",
+        (
+            _DAY, _VIDEO, _CAMERA, _FEATURE_SET,
+            Column("track", WHOLE, "Number of the person in the segment, from 0.", minimum=0),
+            Column("start_s", REAL, "Time of the first sample.", "s", minimum=0),
+            Column("rate_hz", REAL, "Samples per second.", "1/s", minimum=0),
+            Column("samples", WHOLE, "Number of samples.", minimum=1),
+            Column("aspect", REAL, "Width of the picture used over its height.", minimum=0),
+            Column("keypoints", PACKED,
+                   "float16, shape (samples, 17, 3): x, y (shares of the picture), score; "
+                   "score 0 where the person was not seen. Order of COCO."),
+            Column("boxes", PACKED,
+                   "float16, shape (samples, 5): x0, y0, x1, y1 (shares), score."),
+        ),
+        key=("video_id", "feature_set", "track"), by_day=True,
+        references=(Reference(("video_id",), "videos"),),
+    ),
+    Table(
+        "training_set", "training_set", "learning",
+        "Pinned training sets: table versions, seed, and the hash of the manifest of clips.",
+        (
+            Column("training_set_id", TEXT, "Hash of everything below but the time."),
+            Column("created_utc", MOMENT, "When it was cut.", "UTC"),
+            Column("pins", TEXT, "JSON: table name to version."),
+            Column("first_day", DAY, "First day of footage in it."),
+            Column("last_day", DAY, "Last day of footage in it."),
+            _FEATURE_SET,
+            Column("taxonomy_version", WHOLE, "Version of the taxonomy.", minimum=1),
+            Column("seed", WHOLE, "Seed of the split into folds.", minimum=0),
+            Column("folds", WHOLE, "Number of folds.", minimum=2),
+            Column("clips", WHOLE, "Clips in it.", minimum=1),
+            Column("falls", WHOLE, "Distinct falls in it.", minimum=0),
+            Column("manifest", TEXT, "Path of the manifest below the lake's root."),
+            Column("manifest_sha256", TEXT, "SHA-256 of the manifest file."),
+        ),
+        key=("training_set_id",),
+    ),
+    Table(
+        "candidate_model", "candidate_model", "learning",
+        "Every model that was trained, with what is needed to rebuild it.",
+        (
+            Column("run_id", TEXT, "MLflow run."),
+            Column("created_utc", MOMENT, "When training ended.", "UTC"),
+            Column("training_set_id", TEXT, "The training set."),
+            Column("algorithm", TEXT, "Name of the algorithm."),
+            _FEATURE_SET,
+            Column("settings", TEXT, "JSON: all settings, the seed among them."),
+            Column("threshold", REAL, "Threshold chosen on training folds only.",
+                   minimum=0, maximum=1),
+            Column("parameters", WHOLE, "Trainable parameters.", minimum=1),
+            Column("git_commit", TEXT, "Commit of the code; 'unknown' outside a checkout."),
+            Column("lock_sha256", TEXT, "SHA-256 of the lock file; 'unknown' where absent."),
+        ),
+        key=("run_id",),
+        references=(Reference(("training_set_id",), "training_set"),),
+    ),
+    Table(
+        "evaluation", "evaluation", "learning",
+        "How well a model finds falls, in events, over all footage and by slice.",
+        (
+            Column("run_id", TEXT, "MLflow run of the model."),
+            Column("training_set_id", TEXT, "The set whose clips it was judged on."),
+            Column("role", TEXT, "What the model was when judged.",
+                   allowed=("candidate", "champion")),
+            Column("slice", TEXT, "What the slice is made by.",
+                   allowed=("all", "dataset", "camera", "room", "label")),
+            Column("value", TEXT, "The slice's value; 'all' for everything."),
+            Column("evaluated_utc", MOMENT, "When.", "UTC"),
+            Column("falls", WHOLE, "Falls that happened.", minimum=0),
+            Column("found", WHOLE, "Falls that were found.", minimum=0),
+            Column("sensitivity", REAL, "Found over falls.", "0-1", True, 0, 1),
+            Column("sensitivity_low", REAL, "95 % interval (Wilson), lower end.", "0-1", True, 0, 1),
+            Column("sensitivity_high", REAL, "95 % interval (Wilson), upper end.", "0-1", True,
+                   0, 1),
+            Column("false_alarms", WHOLE, "Alarms that were no fall.", minimum=0),
+            Column("camera_days", REAL, "Footage judged.", "d", minimum=0),
+            Column("false_alarms_per_camera_day", REAL, "False alarms over camera-days.", "1/d",
+                   True, 0),
+            Column("false_alarms_per_hour", REAL, "False alarms over hours.", "1/h", True, 0),
+            Column("precision", REAL, "Alarms that were a fall over all alarms.", "0-1", True,
+                   0, 1),
+            Column("f1", REAL, "Harmonic mean of precision and sensitivity.", "0-1", True, 0, 1),
+            Column("delay_median_s", REAL, "Median time from a fall's start to its alarm.", "s",
+                   True),
+            Column("delay_p95_s", REAL, "95th percentile of the same.", "s", True),
+            Column("threshold", REAL, "Threshold used.", minimum=0, maximum=1),
+        ),
+        key=("run_id", "training_set_id", "slice", "value"),
+        references=(Reference(("training_set_id",), "training_set"),),
+    ),
+    Table(
+        "registered_model", "registered_model", "delivery",
+        "Every version that entered the registry, and as what.",
+        (
+            _MODEL,
+            Column("run_id", TEXT, "MLflow run of the model."),
+            Column("alias", TEXT, "The alias it was given.", allowed=("champion", "challenger")),
+            Column("registered_utc", MOMENT, "When.", "UTC"),
+            Column("training_set_id", TEXT, "The training set."),
+            Column("reason", TEXT, "Why it was registered."),
+        ),
+        key=("model_version", "alias"),
+    ),
+    Table(
+        "predictions", "predictions", "operation",
+        "One score per scored window of a segment.",
+        (
+            _DAY, _VIDEO, _CAMERA, _MODEL, _FEATURE_SET,
+            Column("end_s", REAL, "End of the window, from the segment's start.", "s", minimum=0),
+            Column("track", WHOLE, "The person with the highest score; null where nobody is seen.",
+                   nullable=True, minimum=0),
+            Column("score", REAL, "Probability of a fall in the window.", "0-1", minimum=0,
+                   maximum=1),
+        ),
+        key=("video_id", "model_version", "end_s"), by_day=True,
+        references=(Reference(("video_id",), "videos"),),
+    ),
+    Table(
+        "alerts", "alerts", "operation",
+        "Events that a nurse was told of.",
+        (
+            _DAY,
+            Column("alert_id", TEXT, "Stays the same however often the day is recomputed."),
+            _CAMERA,
+            Column("ward", TEXT, "The ward."),
+            Column("room", TEXT, "The room."),
+            _VIDEO, _MODEL,
+            Column("start_utc", MOMENT, "When the event starts.", "UTC"),
+            Column("raised_utc", MOMENT, "When the score crossed the threshold.", "UTC"),
+            Column("end_utc", MOMENT, "When the event ends.", "UTC"),
+            Column("start_s", REAL, "Start, from the segment's start.", "s"),
+            Column("end_s", REAL, "End, from the segment's start.", "s"),
+            Column("score", REAL, "Highest score of the event.", "0-1", minimum=0, maximum=1),
+            Column("still", TEXT, "Picture of the moment, below the lake's root.", nullable=True),
+        ),
+        key=("alert_id",), by_day=True,
+        references=(Reference(("video_id",), "videos"),),
+    ),
+    Table(
+        "alert_deliveries", "alerts", "operation",
+        "Every attempt to deliver an alert.",
+        (
+            Column("alert_id", TEXT, "The alert; also the idempotency key that receivers get."),
+            Column("channel", TEXT, "How it was sent.", allowed=("log", "webhook")),
+            Column("attempt_utc", MOMENT, "When.", "UTC"),
+            Column("delivered", FLAG, "Whether the receiver took it."),
+            Column("detail", TEXT, "The receiver's answer or the error."),
+        ),
+        key=("alert_id", "channel", "attempt_utc"),
+    ),
+    Table(
+        "camera_health", "camera_health", "operation",
+        "Telemetry that the cameras' boxes report.",
+        (
+            _DAY, _CAMERA,
+            Column("at_utc", MOMENT, "When it was measured.", "UTC"),
+            Column("cpu_percent", REAL, "Processor in use.", "%", minimum=0, maximum=100),
+            Column("memory_percent", REAL, "Memory in use.", "%", minimum=0, maximum=100),
+            Column("bandwidth_kbps", REAL, "Stream's bandwidth.", "kbit/s", minimum=0),
+            Column("power", TEXT, "Power state.", allowed=("mains", "battery", "off")),
+        ),
+        key=("camera_id", "at_utc"), by_day=True,
+    ),
+    Table(
+        "drift_reference", "drift_reference", "monitoring",
+        "Windows of the footage that the champion learned from: what is ordinary.",
+        (
+            _MODEL, _CAMERA, _VIDEO, _FEATURE_SET,
+            Column("window", WHOLE, "Number of the window in the segment, from 0.", minimum=0),
+            *_WINDOW_FIGURES,
+        ),
+        key=("model_version", "video_id", "window"),
+    ),
+    Table(
+        "drift_signals", "drift_report", "monitoring",
+        "Each test of each camera and day against the champion's reference.",
+        (
+            _DAY, _MODEL, _CAMERA,
+            Column("signal", TEXT, "The figure that was tested."),
+            Column("kind", TEXT, "What sort of test.",
+                   allowed=("exact", "quality", "pose", "new_camera")),
+            Column("reference", TEXT, "What it was."),
+            Column("today", TEXT, "What it is."),
+            Column("statistic", REAL, "The test's statistic.", nullable=True),
+            Column("p_value", REAL, "The test's p-value.", nullable=True, minimum=0, maximum=1),
+            Column("drifted", FLAG, "Whether it counts as drift."),
+        ),
+        key=("day", "model_version", "camera_id", "signal"), by_day=True,
+    ),
+    Table(
+        "drift_report", "drift_report", "monitoring",
+        "The day's verdict in words.",
+        (
+            _DAY, _MODEL,
+            Column("drifted", FLAG, "Whether the day differs from what the champion learned."),
+            Column("drift_id", TEXT,
+                   "Hash of model, cameras and causes: the same drift has the same id each day.",
+                   nullable=True),
+            Column("cameras", TEXT, "JSON list of the cameras that drifted."),
+            Column("verdict", TEXT, "What changed, in words."),
+            Column("windows", WHOLE, "Windows compared.", minimum=0),
+        ),
+        key=("day", "model_version"), by_day=True,
+    ),
+)
+
+TABLES: Mapping[str, Table] = {table.name: table for table in _TABLES}
+"""All tables by name."""
+
+
+def table(name: str) -> Table:
+    """The table of that name; KeyError names the ones there are."""
+    try:
+        return TABLES[name]
+    except KeyError:
+        raise KeyError(f"no table {name!r}; there are: {', '.join(TABLES)}") from None
