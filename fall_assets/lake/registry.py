@@ -322,6 +322,21 @@ _TABLES = (
         references=(Reference(("training_set_id",), "training_set"),),
     ),
     Table(
+        "fold_scores", "candidate_model", "learning",
+        "What networks that had not seen a segment made of it, in cross-validation.",
+        (
+            Column("run_id", TEXT, "MLflow run of the model."),
+            _VIDEO,
+            Column("fold", WHOLE, "The fold that the segment lies in.", minimum=0),
+            Column("threshold", REAL, "The fold's threshold, chosen without it.", minimum=0,
+                   maximum=1),
+            Column("end_s", REAL, "End of the window, from the segment's start.", "s", minimum=0),
+            Column("score", REAL, "Probability of a fall in the window.", "0-1", minimum=0,
+                   maximum=1),
+        ),
+        key=("run_id", "video_id", "end_s"),
+    ),
+    Table(
         "evaluation", "evaluation", "learning",
         "How well a model finds falls, in events, over all footage and by slice.",
         (
@@ -352,7 +367,7 @@ _TABLES = (
             Column("delay_p95_s", REAL, "95th percentile of the same.", "s", True),
             Column("threshold", REAL, "Threshold used.", minimum=0, maximum=1),
         ),
-        key=("run_id", "training_set_id", "slice", "value"),
+        key=("run_id", "training_set_id", "role", "slice", "value"),
         references=(Reference(("training_set_id",), "training_set"),),
     ),
     Table(
@@ -481,3 +496,8 @@ def table(name: str) -> Table:
         return TABLES[name]
     except KeyError:
         raise KeyError(f"no table {name!r}; there are: {', '.join(TABLES)}") from None
+
+
+def one_row(name: str, row: Mapping[str, object]) -> pl.DataFrame:
+    """A frame of one row of the table `name`."""
+    return pl.DataFrame([row], schema=table(name).schema)

@@ -1,0 +1,150 @@
+"""Learning: features, a pinned training set, a candidate, and how well it finds falls."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+import polars as pl
+
+from fall_assets.assets.support import (
+    SINGLE_RUN,
+    days_of,
+    markdown_table,
+    picture,
+    row_metadata,
+    working,
+)
+from fall_assets.automation.conditions import (
+    when_learning_material_changed,
+    when_upstream_changed,
+)
+from fall_assets.partitions import DAYS
+from fall_assets.pipeline.features import extract_day
+from fall_assets.pipeline.learning import (
+    cut_training_set,
+    evaluate_candidate,
+    train_candidate,
+)
+from fall_assets.resources.site import SiteResource
+
+LEARNING_TAGS = {"fall_assets/learning": "true"}
+
+
+@dg.multi_asset(
+    specs=[
+        dg.AssetSpec(
+            name,
+            deps=["videos"],
+            kinds={"movenet"},
+            automation_condition=when_upstream_changed(),
+        )
+        for name in ("features", "pose_tracks")
+    ],
+    partitions_def=DAYS,
+    backfill_policy=SINGLE_RUN,
+)
+def decoding(
+    context: dg.AssetExecutionContext, site: SiteResource
+) -> Iterator[dg.MaterializeResult[None]]:
+    """Decode each segment once: quality, motion and people's key points."""
+    with working(context, site) as work:
+        days = [extract_day(work, day) for day in days_of(context)]
+    features = pl.concat([day.features for day in days])
+    tracks = pl.concat([day.pose_tracks for day in days])
+    failed = [
+        {"segment": path, "reason": reason} for day in days for path, reason in day.failed.items()
+    ]
+    yield dg.MaterializeResult(
+        asset_key="features",
+        metadata={
+            **row_metadata(features, by=["camera_id"]),
+            "feature set": days[0].feature_set,
+            "segments": sum(day.segments for day in days),
+            "segments already there": sum(day.reused for day in days),
+            "segments without features": markdown_table(failed),
+        },
+    )
+    yield dg.MaterializeResult(
+        asset_key="pose_tracks",
+        metadata={
+            **row_metadata(tracks, by=["camera_id"]),
+            "bytes of key points": int(tracks["keypoints"].bin.size().sum() or 0),
+        },
+    )
+
+
+class TrainingSetConfig(dg.Config):
+    """Which days to learn from."""
+
+    last_day: str | None = None
+    days_held_back: int = 0
+
+
+@dg.asset(
+    deps=["cameras", "videos", "labels", "clips", "features", "pose_tracks"],
+    automation_condition=when_learning_material_changed(),
+    op_tags=LEARNING_TAGS,
+)
+def training_set(
+    context: dg.AssetExecutionContext, config: TrainingSetConfig, site: SiteResource
+) -> dg.MaterializeResult[None]:
+    """What is learned from, pinned: table versions, folds, and the hash of the list of clips."""
+    from datetime import date
+
+    last_day = date.fromisoformat(config.last_day) if config.last_day else None
+    with working(context, site) as work:
+        cut = cut_training_set(work, last_day=last_day, days_held_back=config.days_held_back)
+    clips = cut.manifest
+    return dg.MaterializeResult(
+        metadata={
+            **row_metadata(clips, by=["fold", "target", "dataset"]),
+            "training set": cut.id,
+            "table versions": dg.MetadataValue.json(cut.pins),
+            "days": f"{cut.row['first_day']} to {cut.row['last_day']}",
+            "falls": int(str(cut.row["falls"])),
+        },
+        data_version=dg.DataVersion(cut.id),
+    )
+
+
+@dg.asset(
+    deps=[training_set],
+    automation_condition=when_learning_material_changed(),
+    kinds={"pytorch", "mlflow"},
+    op_tags=LEARNING_TAGS,
+)
+def candidate_model(
+    context: dg.AssetExecutionContext, site: SiteResource
+) -> dg.MaterializeResult[None]:
+    """A temporal network over pose tracks, trained with a seed and tracked in MLflow."""
+    with working(context, site) as work:
+        trained = train_candidate(work)
+    return dg.MaterializeResult(
+        metadata={
+            "MLflow run": trained.run_id,
+            "training set": trained.training_set_id,
+            "threshold": trained.threshold,
+            "parameters": trained.parameters,
+            "settings": dg.MetadataValue.json(trained.settings),
+        }
+    )
+
+
+@dg.asset(
+    deps=[candidate_model],
+    automation_condition=when_learning_material_changed(),
+    op_tags=LEARNING_TAGS,
+)
+def evaluation(context: dg.AssetExecutionContext, site: SiteResource) -> dg.MaterializeResult[None]:
+    """How well the candidate finds falls, in events, beside the champion on the same clips."""
+    with working(context, site) as work:
+        judged = evaluate_candidate(work)
+    headline = [row for row in judged.rows if row["slice"] == "all"]
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": len(judged.rows),
+            "MLflow run": judged.run_id,
+            "all footage": markdown_table(headline),
+            "by slice": markdown_table([row for row in judged.rows if row["slice"] != "all"]),
+            **{name: picture(png) for name, png in judged.plots.items()},
+        }
+    )

@@ -1,0 +1,64 @@
+"""Monitoring: what is ordinary, and how each day differs from it."""
+
+import dagster as dg
+import polars as pl
+
+from fall_assets.assets.support import (
+    SINGLE_RUN,
+    days_of,
+    markdown_table,
+    picture,
+    row_metadata,
+    working,
+)
+from fall_assets.automation.conditions import (
+    when_learning_material_changed,
+    when_upstream_changed,
+)
+from fall_assets.partitions import DAYS
+from fall_assets.pipeline.monitoring import keep_reference, report_drift
+from fall_assets.resources.site import SiteResource
+
+
+@dg.asset(
+    deps=["registered_model", "features"],
+    automation_condition=when_learning_material_changed(),
+)
+def drift_reference(
+    context: dg.AssetExecutionContext, site: SiteResource
+) -> dg.MaterializeResult[None]:
+    """Windows of the footage that the champion learned from: what is ordinary."""
+    with working(context, site) as work:
+        rows = keep_reference(work)
+    return dg.MaterializeResult(metadata=row_metadata(rows, by=["model_version", "camera_id"]))
+
+
+@dg.asset(
+    deps=["drift_reference", "features"],
+    partitions_def=DAYS,
+    backfill_policy=SINGLE_RUN,
+    automation_condition=when_upstream_changed(),
+    kinds={"alibi-detect"},
+)
+def drift_report(
+    context: dg.AssetExecutionContext, site: SiteResource
+) -> dg.MaterializeResult[None]:
+    """Whether the day differs from what the champion learned, and how, in words."""
+    with working(context, site) as work:
+        days = [report_drift(work, day) for day in days_of(context)]
+    reports = pl.concat([day.judgement.report for day in days])
+    signals = pl.concat([day.judgement.signals for day in days]).filter("drifted")
+    newest = days[-1]
+    return dg.MaterializeResult(
+        metadata={
+            **row_metadata(reports, by=["drifted"]),
+            "verdict": newest.judgement.verdict,
+            "verdicts": markdown_table(reports.select("day", "verdict").to_dicts()),
+            "drifted signals": markdown_table(
+                signals.select(
+                    "day", "camera_id", "signal", "reference", "today", "statistic", "p_value"
+                ).to_dicts()
+            ),
+            "reference against today": picture(newest.histograms),
+        }
+    )

@@ -1,0 +1,1 @@
+"""Automation: conditions, sensors and schedules. Visible, named, and tested by real ticks."""

@@ -1,0 +1,38 @@
+"""Named automation conditions. Each says what it does with late data, failures and re-runs."""
+
+import dagster as dg
+
+# Models change what later days get, not what past days got: a new version does not recompute
+# history, a person or a backfill does.
+_MODELS = dg.AssetSelection.assets("registered_model", "drift_reference")
+
+
+def when_upstream_changed() -> dg.AutomationCondition[dg.AssetKey]:
+    """Materialize a day when something upstream of that same day was materialized.
+
+    Late data: a segment that arrives for an old day changes `videos` of that day, and that day
+    alone is computed anew. Failures: a day whose run failed is not requested again until its
+    upstream changes (the run's own retries apply); nothing is requested while an upstream day is
+    missing or in progress. Re-runs: a run that already computed upstream and this asset together
+    does not trigger it again. New models do not recompute past days.
+    """
+    changed = dg.AutomationCondition.any_deps_updated().ignore(_MODELS)
+    missing = dg.AutomationCondition.any_deps_missing().ignore(_MODELS)
+    running = dg.AutomationCondition.any_deps_in_progress().ignore(_MODELS)
+    return (
+        changed.since_last_handled() & ~missing & ~running & ~dg.AutomationCondition.in_progress()
+    ).with_label("when_upstream_changed")
+
+
+def when_learning_material_changed() -> dg.AutomationCondition[dg.AssetKey]:
+    """Cut a training set or learn anew when what is upstream of it was materialized.
+
+    Expensive: belongs to the `learning_automation` sensor, which is off until a person turns it
+    on. Late data and re-runs as in `when_upstream_changed`; a failed run is not requested again
+    until upstream changes.
+    """
+    return (
+        dg.AutomationCondition.any_deps_updated().since_last_handled()
+        & ~dg.AutomationCondition.any_deps_in_progress()
+        & ~dg.AutomationCondition.in_progress()
+    ).with_label("when_learning_material_changed")

@@ -1,0 +1,25 @@
+"""Schedules. Each says which day it is for."""
+
+from datetime import timedelta
+
+import dagster as dg
+
+from fall_assets import jobs
+
+
+@dg.schedule(
+    job=jobs.nightly,
+    cron_schedule="0 2 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.STOPPED,
+)
+def nightly_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    """At 02:00 UTC, close the day before: late files, features, predictions, alerts, drift.
+
+    What the sensors already did is done again and changes nothing.
+    """
+    day = (context.scheduled_execution_time - timedelta(days=1)).date().isoformat()
+    return dg.RunRequest(run_key=day, partition_key=day)
+
+
+ALL_SCHEDULES = [nightly_schedule]

@@ -1,0 +1,37 @@
+"""Checks that judge models and days: the gate before the registry, and drift."""
+
+import dagster as dg
+
+from fall_assets.assets.support import days_of
+from fall_assets.partitions import DAYS
+from fall_assets.pipeline.models import gate
+from fall_assets.pipeline.work import Work
+from fall_assets.resources.site import SiteResource
+
+
+@dg.asset_check(asset="evaluation", blocking=True)
+def candidate_may_be_registered(site: SiteResource) -> dg.AssetCheckResult:
+    """The gate: a candidate under the floors, or worse than the champion, is not registered."""
+    verdict = gate(Work(site.site(), site.lake()))
+    return dg.AssetCheckResult(
+        passed=verdict.passed,
+        description=verdict.text,
+        metadata={f"reason {n}": reason for n, reason in enumerate(verdict.reasons, start=1)},
+    )
+
+
+@dg.asset_check(asset="drift_report", partitions_def=DAYS)
+def footage_is_as_learned(
+    context: dg.AssetCheckExecutionContext, site: SiteResource
+) -> dg.AssetCheckResult:
+    """Whether the newest of the days looks like what the champion learned from."""
+    reports = site.lake().read("drift_report", days=days_of(context)).sort("day")
+    if reports.is_empty():
+        return dg.AssetCheckResult(passed=True, description="no report yet")
+    newest = reports.row(-1, named=True)
+    return dg.AssetCheckResult(
+        passed=not newest["drifted"],
+        severity=dg.AssetCheckSeverity.WARN,
+        description=newest["verdict"],
+        metadata={"drift": newest["drift_id"] or "none"},
+    )

@@ -1,0 +1,98 @@
+"""Checks on footage, labels, clips, features and cameras."""
+
+import dagster as dg
+import polars as pl
+
+from fall_assets.assets.support import days_of, markdown_table
+from fall_assets.partitions import DAYS
+from fall_assets.resources.site import SiteResource
+
+WARN = dg.AssetCheckSeverity.WARN
+
+
+@dg.asset_check(asset="quarantine", partitions_def=DAYS)
+def nothing_waits_in_quarantine(
+    context: dg.AssetCheckExecutionContext, site: SiteResource
+) -> dg.AssetCheckResult:
+    """Files that a person must look at; each row says what to do."""
+    rows = site.lake().read("quarantine", days=days_of(context))
+    waiting = rows.filter(pl.col("action") == "quarantined")
+    shown = waiting.select("path", "reason", "detail", "advice").head(20).to_dicts()
+    return dg.AssetCheckResult(
+        passed=waiting.is_empty(),
+        severity=WARN,
+        metadata={"files": waiting.height, "what to do": markdown_table(shown)},
+    )
+
+
+@dg.asset_check(asset="labels", partitions_def=DAYS)
+def every_label_line_was_understood(site: SiteResource) -> dg.AssetCheckResult:
+    """Lines of label files that were left out."""
+    rows = site.lake().read("label_problems")
+    return dg.AssetCheckResult(
+        passed=rows.is_empty(),
+        severity=WARN,
+        metadata={"lines": rows.height, "what is wrong": markdown_table(rows.head(20).to_dicts())},
+    )
+
+
+@dg.asset_check(asset="features", partitions_def=DAYS, blocking=True)
+def every_segment_has_features(
+    context: dg.AssetCheckExecutionContext, site: SiteResource
+) -> dg.AssetCheckResult:
+    """Every segment of the day was decoded; a tenth missing stops what comes after."""
+    lake, days = site.lake(), days_of(context)
+    videos = lake.read("videos", days=days, columns=["day", "video_id", "path"])
+    done = lake.read("features", days=days, columns=["day", "video_id"])["video_id"].unique()
+    missing = videos.filter(~pl.col("video_id").is_in(done.to_list()))
+    many = missing.height * 10 > videos.height
+    return dg.AssetCheckResult(
+        passed=missing.is_empty(),
+        severity=dg.AssetCheckSeverity.ERROR if many else WARN,
+        metadata={"missing": missing.height, "segments": missing["path"].head(20).to_list()},
+    )
+
+
+@dg.asset_check(asset="training_set", blocking=True)
+def no_group_lies_in_two_folds(site: SiteResource) -> dg.AssetCheckResult:
+    """Segments and falls of one subject or scene are in one fold, so that nothing leaks."""
+    from fall_assets.pipeline.learning import load_training_set
+    from fall_assets.pipeline.work import Work
+
+    manifest = load_training_set(Work(site.site(), site.lake())).manifest
+    leaks = {
+        column: manifest.drop_nulls(column)
+        .group_by(column)
+        .agg(pl.col("fold").n_unique())
+        .filter(pl.col("fold") > 1)
+        .height
+        for column in ("split_group", "video_id", "event_id")
+    }
+    return dg.AssetCheckResult(
+        passed=not any(leaks.values()),
+        metadata={f"{column} in two folds": count for column, count in leaks.items()},
+    )
+
+
+@dg.asset_check(asset="camera_health", partitions_def=DAYS)
+def every_camera_is_alive(
+    context: dg.AssetCheckExecutionContext, site: SiteResource
+) -> dg.AssetCheckResult:
+    """Cameras of the site that reported nothing, were off, or sent no stream."""
+    lake, days = site.lake(), days_of(context)
+    health = lake.read("camera_health", days=days)
+    if health.is_empty():
+        return dg.AssetCheckResult(
+            passed=True, description="no telemetry lies beside the footage of these days"
+        )
+    cameras = lake.read("cameras").filter(pl.col("dataset") == "site")["camera_id"]
+    silent = sorted(set(cameras) - set(health["camera_id"]))
+    latest = health.sort("at_utc").group_by("camera_id").last()
+    off = latest.filter((pl.col("power") == "off") | (pl.col("bandwidth_kbps") <= 0))
+    troubled = [*silent, *sorted(off["camera_id"])]
+    return dg.AssetCheckResult(
+        passed=not troubled,
+        severity=WARN,
+        description=f"look at {', '.join(troubled)}" if troubled else "all cameras report",
+        metadata={"silent": silent, "off or without a stream": sorted(off["camera_id"])},
+    )

@@ -1,0 +1,306 @@
+"""The command line `fall-assets`. What belongs here: arguments and printing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from fall_assets.errors import FallAssetsError
+from fall_assets.site import Site, project_root, site_from_environment
+
+F = TypeVar("F", bound=Callable[..., Any])
+BAR_WIDTH = 30
+
+
+class _Group(click.Group):
+    """A group whose commands say what is wrong in one line instead of a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except FallAssetsError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="fall-assets")
+def main() -> None:
+    """Detect patient falls in hospital video, and keep detecting them."""
+
+
+@main.command()
+@click.option("--seed", default=7, show_default=True, help="Seed of the simulated hospital.")
+def run(seed: int) -> None:
+    """Once around the loop, then a summary.
+
+    Footage comes from FALL_FOOTAGE; without it a simulated hospital is made below the site's
+    folder.
+    """
+    from fall_assets.footage.discovery import days_with_footage
+    from fall_assets.footage.template import PathTemplate
+    from fall_assets.lake import Lake
+    from fall_assets.summary import summary
+
+    site = site_from_environment()
+    started = time.monotonic()
+    if site.is_simulated:
+        _simulate(site, seed)
+    elif not site.landing.is_dir():
+        raise click.ClickException(f"there is no folder {site.landing}: give FOOTAGE=DIR")
+    days = days_with_footage(site.landing, PathTemplate(site.settings.footage.template))
+    if not days:
+        raise click.ClickException(
+            f"no footage found in {site.landing}: neither files like "
+            f"{site.settings.footage.template!r} (data/site.toml) nor a data set that is known"
+        )
+    click.echo(f"lifecycle over {days[0]} to {days[-1]}, footage in {site.landing}")
+    status = _execute_lifecycle(site, days[0].isoformat(), days[-1].isoformat())
+    click.echo()
+    for line in summary(site, Lake(site.lake_root), days):
+        click.echo(line)
+    click.echo(f"took {time.monotonic() - started:.0f} s")
+    sys.exit(status)
+
+
+@main.command()
+@click.option("--port", default=3000, show_default=True, help="Port of the Dagster UI.")
+@click.option("--mlflow-port", default=5000, show_default=True, help="Port of MLflow's UI.")
+def dev(port: int, mlflow_port: int) -> None:
+    """Open the Dagster UI with the daemon, and MLflow's UI; both on the loopback address."""
+    site = site_from_environment()
+    site.mlflow_root.mkdir(parents=True, exist_ok=True)
+    (project_root() / "data" / "dagster").mkdir(parents=True, exist_ok=True)
+    bin_folder = Path(sys.executable).parent
+    commands = {
+        f"Dagster: http://127.0.0.1:{port}": [
+            bin_folder / "dagster", "dev", "-h", "127.0.0.1", "-p", str(port),
+            "-w", str(project_root() / "workspace.yaml"),
+        ],
+        f"MLflow:  http://127.0.0.1:{mlflow_port}": [
+            bin_folder / "mlflow", "server", "--host", "127.0.0.1", "--port", str(mlflow_port),
+            "--workers", "1", "--backend-store-uri", site.tracking_uri,
+            "--artifacts-destination", str(site.mlflow_root / "artifacts"),
+        ],
+    }  # fmt: skip
+    running = []
+    for what, command in commands.items():
+        click.echo(what)
+        running.append(
+            subprocess.Popen([str(part) for part in command], env=_environment())  # noqa: S603
+        )
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        while all(process.poll() is None for process in running):
+            time.sleep(0.5)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        for process in running:
+            process.terminate()
+        for process in running:
+            process.wait(timeout=30)
+
+
+@main.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--model", help="MLflow run of another model than the champion.")
+def detect(files: Sequence[Path], model: str | None) -> None:
+    """Print one JSON line per fall found in FILES.
+
+    A file that cannot be used is named on the error stream and the others go on; the exit status
+    is 1 then.
+    """
+    from fall_assets.footage.probe import UnusableFileError
+    from fall_assets.pipeline.models import champion, model_of_run
+    from fall_assets.pipeline.operation import detect_file
+
+    site = site_from_environment()
+    detector, version = model_of_run(site, model) if model else champion(site)
+    failed = False
+    for file in files:
+        try:
+            events = detect_file(file, detector)
+        except (UnusableFileError, OSError) as error:
+            click.echo(f"{file}: {error}", err=True)
+            failed = True
+            continue
+        for event in events:
+            click.echo(
+                json.dumps(
+                    {
+                        "file": str(file),
+                        "start_s": round(event.start_s, 2),
+                        "end_s": round(event.end_s, 2),
+                        "score": round(event.score, 4),
+                        "model": version,
+                    }
+                )
+            )
+    sys.exit(1 if failed else 0)
+
+
+@main.command()
+@click.argument("query")
+@click.option(
+    "--at",
+    "versions",
+    multiple=True,
+    metavar="TABLE=VERSION",
+    help="Read a table at an older version; may be repeated.",
+)
+def sql(query: str, versions: Sequence[str]) -> None:
+    """Ask the lake a question in DuckDB's SQL; every table is a view."""
+    import duckdb
+
+    from fall_assets.lake import connect
+
+    wanted = {}
+    for text in versions:
+        name, _, number = text.partition("=")
+        if not number.isdigit():
+            raise click.BadParameter(f"{text!r} is not TABLE=VERSION", param_hint="--at")
+        wanted[name] = int(number)
+    with connect(versions=wanted) as connection:
+        try:
+            click.echo(connection.sql(query))
+        except duckdb.Error as error:
+            raise click.ClickException(str(error)) from error
+
+
+@main.command()
+@click.argument("names", nargs=-1)
+def tables(names: Sequence[str]) -> None:
+    """List the lake's tables with rows and versions; for named ones, their columns too."""
+    from fall_assets.lake import TABLES, Lake
+    from fall_assets.lake.dictionary import describe
+    from fall_assets.lake.registry import table
+
+    lake = Lake(site_from_environment().lake_root)
+    try:
+        chosen = [table(name) for name in names] or list(TABLES.values())
+    except KeyError as error:
+        raise click.ClickException(str(error.args[0])) from error
+    click.echo(f"lake: {lake.root}")
+    for described in chosen:
+        version = lake.version(described.name)
+        state = f"{lake.rows(described.name)} rows, version {version}" if version is not None else "-"
+        click.echo(f"{described.name:18} {state:26} {described.meaning}")
+        if names:
+            for column in describe(described):
+                click.echo("    " + "  ".join(f"{part}" for part in column.values() if part))
+
+
+@main.command()
+@click.argument("version")
+def promote(version: str) -> None:
+    """Make a registered VERSION the champion."""
+    from fall_assets.pipeline.models import promote as promote_version
+
+    promote_version(site_from_environment(), version)
+    click.echo(f"version {version} is the champion")
+
+
+def _simulate(site: Site, seed: int) -> None:
+    from fall_assets.simulation.hospital import HospitalSpec, generate
+
+    site.landing.mkdir(parents=True, exist_ok=True)
+    made = generate(
+        HospitalSpec(seed=seed),
+        site.landing,
+        workers=site.settings.features.workers,
+        progress=_bar("simulated hospital"),
+    )
+    click.echo(f"simulated hospital: {made}")
+
+
+def _execute_lifecycle(site: Site, first: str, last: str) -> int:
+    """Run the job as a person would, show what matters of its log, keep all of it in a file."""
+    tags = {
+        "dagster/asset_partition_range_start": first,
+        "dagster/asset_partition_range_end": last,
+    }
+    command = [
+        str(Path(sys.executable).parent / "dagster"),
+        *("job", "execute", "-m", "fall_assets.definitions", "-j", "lifecycle"),
+        *("--tags", json.dumps(tags)),
+    ]
+    (project_root() / "data" / "dagster").mkdir(parents=True, exist_ok=True)
+    log = site.root / "logs" / "lifecycle.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        log.open("w") as kept,
+        subprocess.Popen(  # noqa: S603
+            command,
+            env=_environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as process,
+    ):
+        if process.stdout is None:
+            raise RuntimeError("the job's output cannot be read")
+        for line in process.stdout:
+            kept.write(line)
+            if shown := _worth_showing(line):
+                click.echo(shown)
+    if process.returncode:
+        click.echo(f"the run failed; its whole log is in {log}", err=True)
+    return process.returncode
+
+
+def _worth_showing(line: str) -> str | None:
+    """What a person who waits wants to see of a line of Dagster's log; None for the rest."""
+    parts = line.rstrip().split(" - ")
+    if len(parts) < 5 or parts[1] != "dagster":
+        return None
+    level, message = parts[2], " - ".join(parts[5:])
+    if level == "INFO":
+        return f"    {message.split(' - ', 1)[-1]}"
+    if "STEP_START" in message or "STEP_FAILURE" in message or level in ("ERROR", "CRITICAL"):
+        return message.split(" - ", 2)[-1]
+    return None
+
+
+def _environment() -> dict[str, str]:
+    """The environment for tools of others: our site, telemetry off."""
+    return {
+        **os.environ,
+        "DAGSTER_HOME": str(project_root()),
+        "DAGSTER_DISABLE_TELEMETRY": "true",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "DO_NOT_TRACK": "true",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def _bar(what: str) -> Callable[[int, int], None]:
+    """A progress bar on a terminal, a line now and then elsewhere."""
+    started = time.monotonic()
+    shown = [0.0]
+
+    def show(done: int, total: int) -> None:
+        elapsed = time.monotonic() - started
+        pause = 0.2 if sys.stderr.isatty() else 10.0
+        if done < total and elapsed - shown[0] < pause:
+            return
+        shown[0] = elapsed
+        left = elapsed / done * (total - done) if done else 0.0
+        filled = BAR_WIDTH * done // max(total, 1)
+        text = f"{what} [{'#' * filled:{BAR_WIDTH}}] {done}/{total}, {left:.0f} s left"
+        end = "\r" if sys.stderr.isatty() and done < total else "\n"
+        click.echo(text + end, nl=False, err=True)
+
+    return show
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""Everything that Dagster is told. Production and tests share `build_definitions`.
+
+Loading this module is cheap: nothing here imports torch, MLflow, alibi-detect, OpenCV or
+matplotlib; what needs them imports them when it runs.
+"""
+
+import warnings
+
+import dagster as dg
+
+# Partitioned checks are a preview of Dagster's, single-run backfills a beta; both are pinned.
+warnings.filterwarnings("ignore", category=dg.PreviewWarning)
+warnings.filterwarnings("ignore", category=dg.BetaWarning)
+
+from fall_assets import jobs  # noqa: E402
+from fall_assets.assets import (  # noqa: E402
+    collection,
+    delivery,
+    labelling,
+    learning,
+    monitoring,
+    operation,
+)
+from fall_assets.assets.support import with_policies  # noqa: E402
+from fall_assets.automation.declarative import ALL_AUTOMATION  # noqa: E402
+from fall_assets.automation.schedules import ALL_SCHEDULES  # noqa: E402
+from fall_assets.automation.sensors import ALL_SENSORS  # noqa: E402
+from fall_assets.checks import judgement, quality  # noqa: E402
+from fall_assets.resources.site import SiteResource  # noqa: E402
+
+
+def build_definitions(site: SiteResource | None = None) -> dg.Definitions:
+    """All definitions; `site` is where footage and lake are (None: the environment's)."""
+    modules = [collection, labelling, learning, delivery, operation, monitoring]
+    return dg.Definitions(
+        assets=with_policies(
+            [asset for module in modules for asset in dg.load_assets_from_modules([module])]
+        ),
+        asset_checks=dg.load_asset_checks_from_modules([quality, judgement]),
+        jobs=jobs.ALL_JOBS,
+        sensors=[*ALL_SENSORS, *ALL_AUTOMATION],
+        schedules=ALL_SCHEDULES,
+        resources={"site": site or SiteResource()},
+    )
+
+
+defs = build_definitions()

@@ -1,0 +1,142 @@
+"""Sampling and small statistics that the reference and the report share. numpy and polars only.
+
+Windows overlap and neighbours resemble each other, so that a count of windows says little about
+how much was seen. The functions here thin windows to those that do not overlap, spread a sample
+over segments, and say how many independent values a sample is worth.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+Real = npt.NDArray[np.float64]
+
+MAD_TO_SD = 1.4826
+"""Median absolute deviation times this estimates a normal standard deviation (Hampel 1974)."""
+
+
+def non_overlapping(features: pl.DataFrame) -> pl.DataFrame:
+    """The windows of `features` that do not overlap: every 4th at 4 s windows and 1 s stride.
+
+    Takes any frame with video_id, window, start_s and end_s; the first window of each segment is
+    kept, then every k-th by its number, k from the window's length and the stride.
+    """
+    if features.is_empty():
+        return features
+    ordered = features.sort("video_id", "window")
+    strides = (
+        ordered.select(
+            (pl.col("start_s").diff() / pl.col("window").diff()).over("video_id").alias("stride_s")
+        )
+        .to_series()
+        .drop_nulls()
+    )
+    stride_s = strides.median()
+    if not isinstance(stride_s, float) or stride_s <= 0:
+        return ordered
+    length_s = ordered.select((pl.col("end_s") - pl.col("start_s")).max()).item()
+    step = max(1, math.ceil(length_s / stride_s - 1e-6))
+    return ordered.filter(pl.col("window") % step == 0)
+
+
+def spread_sample(windows: pl.DataFrame, per_camera: int, seed: int) -> pl.DataFrame:
+    """At most `per_camera` windows of each camera, spread as evenly over its segments as can be.
+
+    Each camera takes one window of every segment in turn, at random by the seed. The sample of a
+    camera does not depend on the other cameras or on the order of rows.
+    """
+    keys = ["camera_id", "video_id", "window"]
+    ordered = windows.sort(keys)
+    # Each camera draws from a generator of its own: one more camera must not change the others.
+    draws = [
+        np.random.default_rng([seed, *camera["camera_id"][0].encode()]).random(len(camera))
+        for camera in ordered.partition_by("camera_id", maintain_order=True)
+    ]
+    return (
+        ordered.with_columns(pl.Series("_draw", np.concatenate([np.empty(0), *draws])))
+        .with_columns(pl.col("_draw").rank("ordinal").over("camera_id", "video_id").alias("_turn"))
+        .sort("camera_id", "_turn", "_draw")
+        .group_by("camera_id", maintain_order=True)
+        .head(per_camera)
+        .select(windows.columns)
+        .sort(keys)
+    )
+
+
+def robust_spread(values: Real, floor: float) -> float:
+    """Robust standard deviation (MAD), not below `floor`; `floor` alone for no values."""
+    if not len(values):
+        return floor
+    return max(float(MAD_TO_SD * np.median(np.abs(values - np.median(values)))), floor)
+
+
+def ks_distance(first: Real, second: Real) -> float:
+    """Largest distance of two empirical distribution functions, 0-1; an effect, not a test."""
+    places = np.concatenate([first, second])
+    below = [
+        np.searchsorted(np.sort(sample), places, side="right") / len(sample)
+        for sample in (first, second)
+    ]
+    return float(np.abs(below[0] - below[1]).max())
+
+
+def intraclass_correlation(samples: Sequence[tuple[Real, npt.NDArray[np.int_]]]) -> float:
+    """How much values of one segment resemble each other, 0-1: ICC(1) of Shrout and Fleiss 1979.
+
+    Each sample is (values (n,), segment number of each value (n,)); every sample has its own mean,
+    the correlation is pooled. 1 where values never differ within a segment, or where no segment
+    gave two values, so that each segment counts once.
+    """
+    between = within = 0.0
+    between_df = within_df = 0
+    squares = total = 0
+    for values, segments in samples:
+        if not len(values):
+            continue
+        _, index, counts = np.unique(segments, return_inverse=True, return_counts=True)
+        means = np.bincount(index, weights=values) / counts
+        between += float((counts * (means - values.mean()) ** 2).sum())
+        within += float(((values - means[index]) ** 2).sum())
+        between_df += len(counts) - 1
+        within_df += len(values) - len(counts)
+        squares += int((counts**2).sum())
+        total += len(values)
+    if within_df == 0 or between_df == 0 or within <= 0.0:
+        return 1.0
+    size = squares / total
+    between_mean, within_mean = between / between_df, within / within_df
+    correlation = (between_mean - within_mean) / (between_mean + (size - 1) * within_mean)
+    return float(np.clip(correlation, 0.0, 1.0))
+
+
+def effective_size(segments: npt.NDArray[np.int_], correlation: float) -> float:
+    """How many independent values these are worth: n / (1 + (m - 1) r), Kish 1965.
+
+    `segments` (n,) tells the segment of each value, `correlation` r is the one within segments;
+    m is the mean segment size as a value sees it.
+    """
+    counts = np.unique(segments, return_counts=True)[1]
+    n = int(counts.sum())
+    if n == 0:
+        return 0.0
+    size = float((counts**2).sum() / n)
+    return n / (1.0 + (size - 1.0) * correlation)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjusted p-values in the order given: Holm 1979, steps down, any dependence allowed.
+
+    Rejecting those at most alpha keeps the chance of one false rejection or more below alpha.
+    """
+    order = sorted(range(len(p_values)), key=lambda place: p_values[place])
+    adjusted = [0.0] * len(p_values)
+    running = 0.0
+    for rank, place in enumerate(order):
+        running = max(running, (len(p_values) - rank) * p_values[place])
+        adjusted[place] = min(1.0, running)
+    return adjusted

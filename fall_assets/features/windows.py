@@ -1,0 +1,146 @@
+"""Figures of the windows of one segment, from what was measured at its frames and samples.
+
+What belongs here: where windows lie and how measurements become one row. What does not: the
+measurements. (The windows that models score are another matter: `learning/`.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fall_assets.features.packing import LEFT_HIP, RIGHT_HIP
+from fall_assets.features.quality import Quality
+from fall_assets.features.settings import FeatureSettings
+from fall_assets.features.tracking import Track
+
+_ROUNDING_S = 0.05
+Row = dict[str, float | int | None]
+
+
+@dataclass
+class Measurements:
+    """What one pass wrote down; times in seconds from the first frame, growing.
+
+    `frame_s` has every frame's time; `changed` holds (time, share of the picture that changed);
+    `looks` holds (time, width, height, quality figures).
+    """
+
+    frame_s: Sequence[float] | NDArray[np.float64] = ()
+    changed: list[tuple[float, float]] = field(default_factory=list)
+    looks: list[tuple[float, int, int, Quality]] = field(default_factory=list)
+
+
+def window_spans(duration_s: float, settings: FeatureSettings) -> list[tuple[float, float]]:
+    """(start, end) of each window of a segment, in seconds.
+
+    Windows of `window_s` start every `stride_s`. What the last of them leaves over is covered by
+    one shorter window, if that is at least `min_window_s` long; a segment shorter than a window is
+    one window, however short it is, so that every segment has one.
+    """
+    spans: list[tuple[float, float]] = []
+    count = int((duration_s - settings.window_s + 1e-6) // settings.stride_s) + 1
+    for number in range(max(count, 0)):
+        start = number * settings.stride_s
+        spans.append((start, start + settings.window_s))
+    start = len(spans) * settings.stride_s
+    covered = spans[-1][1] if spans else 0.0
+    left_over = duration_s - covered > _ROUNDING_S
+    if not spans or (left_over and duration_s - start >= settings.min_window_s):
+        spans.append((start, duration_s))
+    return spans
+
+
+def window_rows(
+    measured: Measurements,
+    tracks: Sequence[Track],
+    aspect: float,
+    duration_s: float,
+    settings: FeatureSettings,
+) -> list[Row]:
+    """One row per window: the columns of `features` from `window` on.
+
+    `measured.looks` needs at least one entry. `aspect` is the picture's width over its height.
+    """
+    frame_s = np.asarray(measured.frame_s, np.float64)
+    seen = _seen_people(tracks, aspect, settings.sample_hz)
+    rows: list[Row] = []
+    for number, (start, end) in enumerate(window_spans(duration_s, settings)):
+        changed = [share for at, share in measured.changed if start <= at < end]
+        row: Row = {"window": number, "start_s": start, "end_s": end}
+        row |= _picture_figures(measured, start, end)
+        row["fps"] = _rate(frame_s, start, end)
+        row["motion_mean"] = float(np.mean(changed)) if changed else 0.0
+        row["motion_max"] = max(changed, default=0.0)
+        row |= _people_figures(seen, start, end, settings.sample_hz)
+        rows.append(row)
+    return rows
+
+
+def _picture_figures(measured: Measurements, start: float, end: float) -> Row:
+    within = [look for look in measured.looks if start <= look[0] < end]
+    # A gap in the recording may leave a window without a look: what was seen last still holds.
+    within = within or [look for look in measured.looks if look[0] < end][-1:]
+    _, width, height, _ = within[-1]
+    figures = [look[3] for look in within]
+    return {
+        "width": width,
+        "height": height,
+        "brightness": float(np.mean([figure.brightness for figure in figures])),
+        "contrast": float(np.mean([figure.contrast for figure in figures])),
+        "sharpness": float(np.mean([figure.sharpness for figure in figures])),
+        "noise": float(np.mean([figure.noise for figure in figures])),
+    }
+
+
+def _rate(frame_s: NDArray[np.float64], start: float, end: float) -> float:
+    """Frames per second of the frames in the window; of the whole segment where too few are."""
+    first, last = np.searchsorted(frame_s, (start, end))
+    if last - first < 2:
+        first, last = 0, len(frame_s)
+    if last - first < 2:
+        return 0.0
+    return float((last - first - 1) / (frame_s[last - 1] - frame_s[first]))
+
+
+def _seen_people(tracks: Sequence[Track], aspect: float, hz: float) -> NDArray[np.float64]:
+    """Shape (n, 5), one row per person and sample: time, score, height, aspect, height of hips."""
+    parts = [np.zeros((0, 5))]
+    for track in tracks:
+        seen = np.flatnonzero(track.seen)
+        boxes = track.boxes[seen].astype(np.float64)
+        keypoints = track.keypoints[seen].astype(np.float64)
+        width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
+        shape = np.divide(
+            height, width * aspect, out=np.full(len(seen), np.nan), where=width > 1e-3
+        )
+        columns = (
+            (track.first + seen) / hz,
+            keypoints[..., 2].mean(axis=1),
+            height,
+            shape,
+            keypoints[:, (LEFT_HIP, RIGHT_HIP), 1].mean(axis=1),
+        )
+        parts.append(np.stack(columns, axis=1))
+    return np.concatenate(parts)
+
+
+def _people_figures(seen: NDArray[np.float64], start: float, end: float, hz: float) -> Row:
+    # Samples are at k / hz; half a sample of tolerance keeps rounding out of the count.
+    tolerance = 0.5 / hz
+    within = seen[(seen[:, 0] >= start - tolerance) & (seen[:, 0] < end - tolerance)]
+    row: Row = {"people": len(within) / max(1, round((end - start) * hz))}
+    if not len(within):
+        return row | dict.fromkeys(
+            ("keypoint_score", "person_height", "person_aspect", "person_y"), None
+        )
+    shapes = within[:, 3][np.isfinite(within[:, 3])]
+    return row | {
+        "keypoint_score": float(within[:, 1].mean()),
+        "person_height": float(np.median(within[:, 2])),
+        "person_aspect": float(np.median(shapes)) if len(shapes) else None,
+        "person_y": float(np.median(within[:, 4])),
+    }

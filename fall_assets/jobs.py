@@ -1,0 +1,60 @@
+"""The jobs: what is run together, by hand, by sensors and by schedules."""
+
+import dagster as dg
+
+from fall_assets.partitions import DAYS
+
+COLLECTION = dg.AssetSelection.assets("cameras", "videos", "quarantine", "camera_health")
+LABELLING = dg.AssetSelection.assets("labels", "clips")
+FEATURES = dg.AssetSelection.assets("features", "pose_tracks")
+LEARNING = dg.AssetSelection.assets("training_set", "candidate_model", "evaluation")
+DELIVERY = dg.AssetSelection.assets("registered_model", "drift_reference")
+OPERATION = dg.AssetSelection.assets("predictions", "alerts", "drift_report")
+
+LEARNING_TAGS = {"fall_assets/learning": "true"}
+
+lifecycle = dg.define_asset_job(
+    "lifecycle",
+    selection=dg.AssetSelection.all(),
+    description=(
+        "Once around the loop, over a range of days (tags dagster/asset_partition_range_start "
+        "and _end). The newest day is held back from learning: it plays today."
+    ),
+    config={"ops": {"training_set": {"config": {"days_held_back": 1}}}},
+    executor_def=dg.in_process_executor,
+    tags=LEARNING_TAGS,
+)
+
+intake = dg.define_asset_job(
+    "intake",
+    selection=COLLECTION,
+    partitions_def=DAYS,
+    description="Take in a day's new footage and telemetry.",
+    executor_def=dg.in_process_executor,
+)
+
+labelling = dg.define_asset_job(
+    "labelling",
+    selection=LABELLING,
+    partitions_def=DAYS,
+    description="Read the label files again and cut clips.",
+    executor_def=dg.in_process_executor,
+)
+
+nightly = dg.define_asset_job(
+    "nightly",
+    selection=COLLECTION | LABELLING | FEATURES | OPERATION,
+    partitions_def=DAYS,
+    description="Everything that a finished day needs but learning.",
+    executor_def=dg.in_process_executor,
+)
+
+retraining = dg.define_asset_job(
+    "retraining",
+    selection=LEARNING | DELIVERY,
+    description="Learn from everything up to now; the result is registered as challenger.",
+    executor_def=dg.in_process_executor,
+    tags=LEARNING_TAGS,
+)
+
+ALL_JOBS = [lifecycle, intake, labelling, nightly, retraining]

@@ -1,0 +1,284 @@
+"""Training of the temporal network. Loads torch: import it inside functions.
+
+What belongs here: from windows to a detector. What does not: which windows belong to which fold
+and the choice of a threshold (`evaluate`).
+
+The cost is a number of steps, not of passes over the data: more footage makes a model better, not
+slower to train. Rare falls are drawn as often as `positive_share` says, however few there are.
+Augmented examples are made once, in an `ExampleBank`, and shared by all networks that are trained
+on parts of the same footage, because making features costs more than learning from them.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from fall_assets.errors import PermanentFailureError
+from fall_assets.learning.augmentation import AugmentationSettings, augment
+from fall_assets.learning.detector import Detector
+from fall_assets.learning.network import NetworkSettings, TemporalNetwork
+from fall_assets.learning.windows import (
+    Wholes,
+    WindowSet,
+    WindowSettings,
+    pose_features,
+)
+
+SIMULATED = -1
+"""Group of the simulated windows in a bank; they take part in every training."""
+
+_CHUNK = 1024
+_REPORT_STEPS = 20
+
+
+class TooLittleDataError(PermanentFailureError):
+    """There is nothing, or nothing of one class, to learn from."""
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How a detector is trained. Same settings, windows and machine: the same detector.
+
+    `positive_share` of each batch are falls; `simulated_share` of each batch are simulated
+    windows, where there are any. `networks` networks of different seeds are averaged. `examples`
+    augmented windows are made to draw from. `average` is the decay of the moving average of the
+    weights, which is what is kept.
+    """
+
+    seed: int = 0
+    steps: int = 300
+    batch: int = 64
+    examples: int = 16_000
+    learning_rate: float = 4e-3
+    weight_decay: float = 0.02
+    positive_share: float = 0.4
+    simulated_share: float = 0.3
+    label_smoothing: float = 0.05
+    average: float = 0.98
+    networks: int = 2
+    threads: int = 2
+    network: NetworkSettings = field(default_factory=NetworkSettings)
+    augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
+
+
+@dataclass(frozen=True)
+class ExampleBank:
+    """Augmented windows as features: `features` float16 (n, samples, channels), `target` (n,).
+
+    `group` (n,) is the group of the window that an example was made of, or `SIMULATED`.
+    """
+
+    features: torch.Tensor
+    target: torch.Tensor
+    group: Wholes
+
+    def __len__(self) -> int:
+        return len(self.group)
+
+
+def make_bank(
+    windows: WindowSet,
+    settings: TrainingSettings,
+    *,
+    simulated: WindowSet | None = None,
+    window_settings: WindowSettings | None = None,
+) -> ExampleBank:
+    """Draw and augment `settings.examples` windows; the windows' weights decide which.
+
+    Raises:
+        TooLittleDataError: without a fall or without a window that holds none.
+    """
+    rng = np.random.default_rng(settings.seed)
+    gap = (window_settings or WindowSettings()).max_gap
+    pools = [windows]
+    if simulated is not None and settings.simulated_share > 0:
+        pools.append(replace(simulated, group=np.full(len(simulated), SIMULATED, np.int64)))
+    everything = WindowSet.concatenate(pools)
+    _check_classes(everything.target)
+    chances = _chances(everything.target, everything.group, everything.weight, settings)
+    chosen = rng.choice(len(everything), settings.examples, p=chances)
+    parts = []
+    for start in range(0, len(chosen), _CHUNK):
+        part = chosen[start : start + _CHUNK]
+        aspect = everything.aspect[part]
+        points = augment(everything.keypoints[part], aspect, settings.augmentation, rng)
+        parts.append(torch.from_numpy(pose_features(points, aspect, gap)).half())
+    target = torch.from_numpy(everything.target[chosen].astype(np.float32))
+    return ExampleBank(torch.cat(parts), target, everything.group[chosen])
+
+
+def train(
+    windows: WindowSet,
+    settings: TrainingSettings,
+    *,
+    feature_set: str,
+    simulated: WindowSet | None = None,
+    window_settings: WindowSettings | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Detector:
+    """Train a detector; its threshold is left at 0.5.
+
+    Args:
+        windows: labelled windows of real (or recorded) footage.
+        settings: everything that decides the result, the seed among it.
+        feature_set: version of the feature set that the windows come from.
+        simulated: further windows to mix in.
+        window_settings: how the windows were cut.
+        progress: called with steps done and steps in all.
+
+    Raises:
+        TooLittleDataError: without a fall or without a window that holds none.
+    """
+    bank = make_bank(windows, settings, simulated=simulated, window_settings=window_settings)
+    return train_on(
+        bank,
+        settings,
+        feature_set=feature_set,
+        window_settings=window_settings,
+        progress=progress,
+    )
+
+
+def train_on(
+    bank: ExampleBank,
+    settings: TrainingSettings,
+    *,
+    feature_set: str,
+    groups: Collection[int] | None = None,
+    window_settings: WindowSettings | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Detector:
+    """The same from a bank: only examples of some groups (default: all) and simulated ones."""
+    chosen = np.ones(len(bank), np.bool_)
+    if groups is not None:
+        chosen = np.isin(bank.group, [*groups, SIMULATED])
+    indices = np.flatnonzero(chosen)
+    _check_classes(bank.target.numpy()[indices])
+    total = settings.networks * settings.steps
+    networks = []
+    with _reproducible(settings.threads):
+        for number in range(settings.networks):
+
+            def report(done: int, before: int = number * settings.steps) -> None:
+                if progress is not None:
+                    progress(before + done, total)
+
+            networks.append(_fit(bank, indices, settings, settings.seed * 1000 + number, report))
+    return Detector(
+        tuple(networks),
+        feature_set,
+        window_settings or WindowSettings(),
+        training={"settings": asdict(settings)},
+    )
+
+
+def _fit(
+    bank: ExampleBank,
+    indices: Wholes,
+    settings: TrainingSettings,
+    seed: int,
+    report: Callable[[int], None],
+) -> TemporalNetwork:
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    network = TemporalNetwork(settings.network)
+    _normalise(network, bank.features[rng.permutation(indices)[: 2 * _CHUNK]].float())
+    chances = _chances(
+        bank.target.numpy()[indices], bank.group[indices], np.ones(len(indices)), settings
+    )
+    draws = torch.from_numpy(rng.choice(indices, (settings.steps, settings.batch), p=chances))
+    smooth = settings.label_smoothing
+    loss_of = nn.BCEWithLogitsLoss()
+    optimiser = torch.optim.AdamW(
+        network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
+    )
+    averaged = copy.deepcopy(network).eval()
+    network.train()
+    for step, batch in enumerate(draws):
+        for options in optimiser.param_groups:
+            options["lr"] = settings.learning_rate * _rate(step, settings.steps)
+        target = bank.target[batch] * (1 - 2 * smooth) + smooth
+        loss = loss_of(network(bank.features[batch].float()), target)
+        optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimiser.step()
+        _move_towards(averaged, network, 1 - settings.average)
+        if (step + 1) % _REPORT_STEPS == 0 or step + 1 == settings.steps:
+            report(step + 1)
+    return averaged
+
+
+def _chances(
+    target: Wholes | npt.NDArray[np.float32],
+    group: Wholes,
+    weight: npt.NDArray[np.floating[Any]],
+    settings: TrainingSettings,
+) -> npt.NDArray[np.float64]:
+    """Chance of each window to be drawn: by class, by origin, by its own weight."""
+    chances = np.zeros(len(target), np.float64)
+    simulated = group == SIMULATED
+    for falls, class_share in (
+        (True, settings.positive_share),
+        (False, 1 - settings.positive_share),
+    ):
+        for drawn, share in (
+            (simulated, settings.simulated_share),
+            (~simulated, 1 - settings.simulated_share),
+        ):
+            stratum = drawn & ((target > 0) == falls)
+            total = weight[stratum].sum()
+            if total > 0:
+                chances[stratum] = weight[stratum] / total * class_share * share
+    return chances / chances.sum()
+
+
+def _check_classes(target: npt.NDArray[Any]) -> None:
+    for wanted, name in ((1, "a fall"), (0, "no fall")):
+        if not (target == wanted).any():
+            raise TooLittleDataError(
+                f"none of {len(target)} windows to learn from holds {name}: label more footage, "
+                "or mix in simulated windows"
+            )
+
+
+def _normalise(network: TemporalNetwork, features: torch.Tensor) -> None:
+    flat = features.flatten(0, 1)
+    network.mean.copy_(flat.mean(dim=0))
+    network.deviation.copy_(flat.std(dim=0).clamp(min=0.05))
+
+
+@torch.no_grad()
+def _move_towards(average: nn.Module, network: nn.Module, share: float) -> None:
+    for kept, new in zip(average.parameters(), network.parameters(), strict=True):
+        kept.lerp_(new, share)
+
+
+def _rate(step: int, steps: int, warm_up: float = 0.1) -> float:
+    """Share of the learning rate: a linear warm-up, then half a cosine down."""
+    done = (step + 1) / steps
+    if done < warm_up:
+        return done / warm_up
+    return 0.5 * (1 + math.cos(math.pi * (done - warm_up) / (1 - warm_up))) + 0.01
+
+
+@contextmanager
+def _reproducible(threads: int) -> Iterator[None]:
+    """A fixed number of threads, and the caller's random numbers left as they were."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        torch.set_num_threads(before)

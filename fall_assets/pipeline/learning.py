@@ -1,0 +1,379 @@
+"""Learning: a pinned training set, a candidate, and how well it finds falls.
+
+Importing this module is cheap; torch and MLflow are imported when something is learned.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from fall_assets.errors import PermanentFailureError
+from fall_assets.features import FeatureSettings
+from fall_assets.labelling.splits import assign_folds
+from fall_assets.labelling.taxonomy import TAXONOMY_VERSION
+from fall_assets.lake.registry import one_row, table
+from fall_assets.learning.dataset import LearningSet
+from fall_assets.learning.detector import ALGORITHM
+from fall_assets.learning.events import EventSettings
+from fall_assets.learning.metrics import VideoOutcome, outcome
+from fall_assets.learning.windows import WindowSet
+from fall_assets.lineage import git_commit, lock_sha256
+from fall_assets.pipeline.models import champion, tracking
+from fall_assets.pipeline.work import Work
+from fall_assets.simulation.poses import pose_windows
+
+if TYPE_CHECKING:
+    from fall_assets.learning.evaluate import CrossValidation, LearningSettings
+
+PINNED = ("cameras", "videos", "labels", "clips", "pose_tracks")
+"""Tables that a training set is made of."""
+
+
+class ManifestChangedError(PermanentFailureError):
+    """A training set's manifest is not the one that was cut."""
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """A pinned training set: its row of the table and its manifest.
+
+    `manifest` holds a row per clip: the columns of `clips` and `fold`.
+    """
+
+    row: dict[str, object]
+    manifest: pl.DataFrame
+
+    @property
+    def id(self) -> str:
+        """Its id."""
+        return str(self.row["training_set_id"])
+
+    @property
+    def pins(self) -> dict[str, int]:
+        """Version of every table that it was cut from."""
+        pins: dict[str, int] = json.loads(str(self.row["pins"]))
+        return pins
+
+
+def cut_training_set(
+    work: Work, *, last_day: date | None = None, days_held_back: int = 0
+) -> TrainingSet:
+    """Pin what is to be learned from: versions, folds and the list of clips.
+
+    Args:
+        work: the site and its lake.
+        last_day: newest day to learn from; None takes all.
+        days_held_back: of the days with footage, so many of the newest are left out.
+
+    Raises:
+        PermanentFailureError: there are no clips with pose tracks, or too few groups to split.
+    """
+    lake, choices = work.lake, work.site.settings.learning
+    pins = {name: version for name in PINNED if (version := lake.version(name)) is not None}
+    clips = lake.read("clips", version=pins.get("clips"))
+    days = sorted(set(clips["day"]))
+    if last_day is not None:
+        days = [day for day in days if day <= last_day]
+    days = days[: len(days) - days_held_back] if days_held_back else days
+    feature_set = FeatureSettings().version
+    with_features = (
+        lake.read("features", columns=["video_id", "feature_set"])
+        .filter(pl.col("feature_set") == feature_set)["video_id"]
+        .unique()
+    )
+    clips = clips.filter(
+        pl.col("day").is_in(days), pl.col("video_id").is_in(with_features.to_list())
+    )
+    if clips.filter(pl.col("target") == 1).is_empty():
+        raise PermanentFailureError(
+            f"no clip of a fall among the {len(clips)} clips of {len(days)} days: "
+            "label falls first (put label files beside the footage), then materialize "
+            "labels, clips and features"
+        )
+    folds = assign_folds(clips, folds=choices.folds, seed=choices.seed)
+    manifest = clips.join(folds, on="split_group", how="left").sort("clip_id")
+    content = _parquet(manifest)
+    about: dict[str, object] = {
+        "pins": json.dumps(pins, sort_keys=True),
+        "first_day": min(manifest["day"]),
+        "last_day": max(manifest["day"]),
+        "feature_set": feature_set,
+        "taxonomy_version": TAXONOMY_VERSION,
+        "seed": choices.seed,
+        "folds": manifest["fold"].n_unique(),
+        "clips": len(manifest),
+        "falls": manifest.filter(pl.col("target") == 1)["event_id"].n_unique(),
+        "manifest_sha256": hashlib.sha256(content).hexdigest(),
+    }
+    identity = json.dumps({k: str(v) for k, v in about.items()}, sort_keys=True)
+    set_id = hashlib.sha256(identity.encode()).hexdigest()[:16]
+    row = {
+        "training_set_id": set_id,
+        "created_utc": datetime.now(UTC),
+        **about,
+        "manifest": lake.write_file(content, "training_sets", f"{set_id}.parquet"),
+    }
+    lake.append(
+        "training_set", one_row("training_set", row), work.provenance(), skip_existing=True
+    )
+    return TrainingSet(row, manifest)
+
+
+def load_training_set(work: Work, training_set_id: str | None = None) -> TrainingSet:
+    """Read a training set back and verify its manifest; None takes the newest.
+
+    Raises:
+        PermanentFailureError: there is no such set.
+        ManifestChangedError: the manifest's hash is not the recorded one.
+    """
+    rows = work.lake.read("training_set").sort("created_utc")
+    if training_set_id is not None:
+        rows = rows.filter(pl.col("training_set_id") == training_set_id)
+    if rows.is_empty():
+        raise PermanentFailureError(
+            f"no training set {training_set_id or ''} in the lake: materialize training_set"
+        )
+    row = rows.row(-1, named=True)
+    path = work.lake.resolve(str(row["manifest"]))
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != row["manifest_sha256"]:
+        raise ManifestChangedError(
+            f"{path} is not the manifest that training set {row['training_set_id']} was cut with; "
+            "restore it from a backup, or cut a new training set"
+        )
+    return TrainingSet(row, pl.read_parquet(io.BytesIO(content)))
+
+
+def load_learning_set(work: Work, training_set: TrainingSet) -> LearningSet:
+    """Read everything that a training set names, at its pinned versions."""
+    pins = training_set.pins
+    videos = training_set.manifest["video_id"].unique().to_list()
+    days: Sequence[date] = sorted(set(training_set.manifest["day"]))
+
+    def pinned(name: str) -> pl.DataFrame:
+        rows = work.lake.read(name, days=days, version=pins[name])
+        return rows.filter(pl.col("video_id").is_in(videos))
+
+    feature_set = training_set.row["feature_set"]
+    return LearningSet.from_tables(
+        clips=training_set.manifest,
+        videos=pinned("videos"),
+        labels=pinned("labels"),
+        cameras=work.lake.read("cameras", version=pins["cameras"]),
+        pose_tracks=pinned("pose_tracks").filter(pl.col("feature_set") == feature_set),
+    )
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A candidate as it stands in the tracking store and in the lake."""
+
+    run_id: str
+    training_set_id: str
+    threshold: float
+    parameters: int
+    settings: dict[str, Any]
+
+
+def train_candidate(work: Work, training_set_id: str | None = None) -> Trained:
+    """Cross-validate, then learn from everything, and record both; None takes the newest set."""
+    from fall_assets.learning.evaluate import cross_validate, train_final
+    from fall_assets.learning.metrics import event_metrics
+
+    training_set = load_training_set(work, training_set_id)
+    learning_set = load_learning_set(work, training_set)
+    settings = learning_settings(work)
+    simulated = simulated_windows(work, learning_set)
+    validation = cross_validate(
+        learning_set,
+        settings,
+        simulated=simulated,
+        progress=work.progress("cross-validation: steps"),
+    )
+    detector = train_final(
+        learning_set,
+        settings,
+        validation.threshold,
+        simulated=simulated,
+        progress=work.progress("final model: steps"),
+    )
+    record = {
+        **settings.record(),
+        "simulated_windows": work.site.settings.learning.simulated_windows,
+    }
+    run_id = tracking(work.site).log_candidate(
+        detector,
+        settings=record,
+        pins={"training_set_id": training_set.id, **training_set.pins},
+        metrics=event_metrics(validation.outcomes)[0],
+        plots=plots_of(validation.outcomes),
+        git_commit=git_commit(),
+        lock_sha256=lock_sha256(),
+    )
+    work.lake.append(
+        "candidate_model",
+        one_row(
+            "candidate_model",
+            {
+                "run_id": run_id,
+                "created_utc": datetime.now(UTC),
+                "training_set_id": training_set.id,
+                "algorithm": ALGORITHM,
+                "feature_set": detector.feature_set,
+                "settings": json.dumps(record, sort_keys=True),
+                "threshold": detector.threshold,
+                "parameters": detector.parameters,
+                "git_commit": git_commit(),
+                "lock_sha256": lock_sha256(),
+            },
+        ),
+        work.provenance(),
+    )
+    folds = {truth.video_id: truth.fold for truth in learning_set.truths.values()}
+    work.lake.append("fold_scores", _fold_scores(run_id, validation, folds), work.provenance())
+    return Trained(run_id, training_set.id, detector.threshold, detector.parameters, record)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """An evaluation: its rows of the table, and plots by title."""
+
+    run_id: str
+    rows: list[dict[str, Any]]
+    plots: dict[str, bytes]
+
+
+def evaluate_candidate(work: Work) -> Judged:
+    """Count the newest candidate's events, and the champion's on the same clips beside them.
+
+    The candidate is judged by what networks made of segments that they had not seen. The champion
+    may have learned from some of them, which flatters it.
+    """
+    from fall_assets.learning.evaluate import evaluation_frame, judge
+
+    candidate = newest_candidate(work)
+    training_set = load_training_set(work, candidate["training_set_id"])
+    learning_set = load_learning_set(work, training_set)
+    outcomes = _out_of_fold(work, candidate["run_id"], learning_set)
+    now = datetime.now(UTC)
+    frames = [
+        evaluation_frame(
+            outcomes,
+            run_id=candidate["run_id"],
+            training_set_id=training_set.id,
+            role="candidate",
+            evaluated_utc=now,
+        )
+    ]
+    serving = tracking(work.site).champion()
+    if serving is not None:
+        detector, _ = champion(work.site)
+        if detector.feature_set == learning_set.feature_set:
+            frames.append(
+                evaluation_frame(
+                    judge(detector, learning_set),
+                    run_id=serving.run_id,
+                    training_set_id=training_set.id,
+                    role="champion",
+                    evaluated_utc=now,
+                )
+            )
+        else:
+            work.log(
+                f"champion {serving.version} uses feature set {detector.feature_set}, which this "
+                "training set does not hold: it is not judged beside the candidate"
+            )
+    rows = pl.concat(frames)
+    work.lake.upsert("evaluation", rows, work.provenance())
+    return Judged(candidate["run_id"], rows.to_dicts(), plots_of(outcomes))
+
+
+def newest_candidate(work: Work) -> dict[str, Any]:
+    """The newest row of `candidate_model`.
+
+    Raises:
+        PermanentFailureError: there is none.
+    """
+    rows = work.lake.read("candidate_model").sort("created_utc")
+    if rows.is_empty():
+        raise PermanentFailureError("no model was trained yet: materialize candidate_model")
+    return rows.row(-1, named=True)
+
+
+def learning_settings(work: Work) -> LearningSettings:
+    """The settings that a candidate is learned with on this site. Loads torch."""
+    from fall_assets.learning.evaluate import default_settings
+
+    settings = default_settings()
+    return replace(
+        settings, training=replace(settings.training, seed=work.site.settings.learning.seed)
+    )
+
+
+def simulated_windows(work: Work, learning_set: LearningSet) -> WindowSet | None:
+    """Simulated motion to mix in, as the site chose; None where it is turned off."""
+    choices = work.site.settings.learning
+    if not choices.simulated_windows:
+        return None
+    keypoints, aspect, target = pose_windows(choices.simulated_windows, choices.seed)
+    return WindowSet(keypoints, aspect, target)
+
+
+def plots_of(outcomes: Sequence[VideoOutcome]) -> dict[str, bytes]:
+    """The plots of an evaluation by title, as PNG."""
+    from fall_assets.learning import plots
+
+    return {
+        "sensitivity against false alarms": plots.sensitivity_curve(outcomes),
+        "precision and recall": plots.precision_recall(outcomes),
+        "confusion": plots.confusion(outcomes),
+        "detection delay": plots.delays(outcomes),
+    }
+
+
+def _fold_scores(
+    run_id: str, validation: CrossValidation, folds: Mapping[str, int]
+) -> pl.DataFrame:
+    """Rows of the table `fold_scores`."""
+    frames = [
+        pl.DataFrame(
+            {
+                "run_id": run_id,
+                "video_id": video.video_id,
+                "fold": folds[video.video_id],
+                "threshold": validation.thresholds[folds[video.video_id]],
+                "end_s": list(video.end_s),
+                "score": list(video.score),
+            },
+            schema=table("fold_scores").schema,
+        )
+        for video in validation.videos
+    ]
+    return pl.concat(frames)
+
+
+def _out_of_fold(work: Work, run_id: str, learning_set: LearningSet) -> list[VideoOutcome]:
+    """The outcomes of a candidate's cross-validation, from the scores kept in the lake."""
+    scores = work.lake.read("fold_scores").filter(pl.col("run_id") == run_id)
+    outcomes = []
+    for (video_id,), rows in scores.sort("video_id", "end_s").group_by(
+        ["video_id"], maintain_order=True
+    ):
+        truth = learning_set.truths[str(video_id)]
+        events = EventSettings(threshold=rows["threshold"][0])
+        outcomes.append(outcome(truth.scored(rows["end_s"], rows["score"]), events))
+    return outcomes
+
+
+def _parquet(frame: pl.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer, compression="zstd", statistics=False)
+    return buffer.getvalue()

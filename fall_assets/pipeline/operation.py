@@ -1,0 +1,178 @@
+"""Operation: the champion scores each day's footage, and alerts go to the ward."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from fall_assets.delivery.alerts import merge
+from fall_assets.delivery.channels import Channel, LogChannel, Webhook, deliver
+from fall_assets.delivery.stills import StillError, still
+from fall_assets.errors import PermanentFailureError
+from fall_assets.features.extract import extract
+from fall_assets.features.packing import unpack_keypoints
+from fall_assets.features.segments import Crop, VideoRef
+from fall_assets.features.settings import FeatureSettings
+from fall_assets.footage.probe import probe
+from fall_assets.lake.registry import table
+from fall_assets.learning.windows import segment_tracks
+from fall_assets.pipeline.models import champion
+from fall_assets.pipeline.work import Work
+
+if TYPE_CHECKING:
+    from fall_assets.learning.detector import Detector
+    from fall_assets.learning.events import Event
+
+
+def predict(work: Work, day: date) -> pl.DataFrame:
+    """Score the day's segments with the champion.
+
+    Raises:
+        PermanentFailureError: no champion is registered, or the day's features are of another
+            feature set than the champion's.
+    """
+    detector, version = champion(work.site)
+    videos = work.lake.read("videos", days=[day])
+    featured = work.lake.read("features", days=[day], columns=["video_id", "feature_set"])
+    ready = featured.filter(pl.col("feature_set") == detector.feature_set)["video_id"].unique()
+    if len(featured) and not len(ready):
+        raise PermanentFailureError(
+            f"{day} has no features of feature set {detector.feature_set}, which champion "
+            f"{version} needs: train and register a model on the current feature set"
+        )
+    tracks = work.lake.read("pose_tracks", days=[day]).filter(
+        pl.col("feature_set") == detector.feature_set
+    )
+    rows = [table("predictions").empty()]
+    for video in videos.filter(pl.col("video_id").is_in(ready.to_list())).iter_rows(named=True):
+        own = tracks.filter(pl.col("video_id") == video["video_id"])
+        scores = detector.scores(segment_tracks(video["video_id"], video["duration_s"], own))
+        rows.append(
+            pl.DataFrame(
+                {
+                    "day": day,
+                    "video_id": video["video_id"],
+                    "camera_id": video["camera_id"],
+                    "model_version": version,
+                    "feature_set": detector.feature_set,
+                    "end_s": np.asarray(scores.end_s, np.float64),
+                    "track": list(scores.track),
+                    "score": np.asarray(scores.score, np.float64),
+                },
+                schema=table("predictions").schema,
+            )
+        )
+    predictions = pl.concat(rows)
+    work.lake.replace_partition("predictions", day, predictions, work.provenance(day))
+    return predictions
+
+
+@dataclass(frozen=True)
+class AlertDay:
+    """One day's alerts and the attempts to deliver them that this call made."""
+
+    alerts: pl.DataFrame
+    attempts: pl.DataFrame
+
+
+def raise_alerts(work: Work, day: date, channels: Sequence[Channel] | None = None) -> AlertDay:
+    """Merge the day's scores into alerts, take their stills, and deliver what is new.
+
+    An event is one alert however often the day is recomputed. `channels` defaults to the log and,
+    where one is configured, the webhook.
+    """
+    detector, version = champion(work.site)
+    around = [day + timedelta(days=offset) for offset in (-1, 0, 1)]
+    predictions = work.lake.read("predictions", days=around).filter(
+        pl.col("model_version") == version
+    )
+    videos = work.lake.read("videos", days=around)
+    predictions = predictions.filter(pl.col("video_id").is_in(videos["video_id"].to_list()))
+    alerts = merge(
+        predictions,
+        videos,
+        work.lake.read("cameras"),
+        settings=detector.events,
+        previous=work.lake.read("alerts", days=around),
+        window_s=detector.windows.window_s,
+        day=day,
+    )
+    alerts = _with_stills(work, day, alerts, videos)
+    work.lake.replace_partition("alerts", day, alerts, work.provenance(day))
+    attempts = deliver(
+        alerts,
+        work.lake.read("alert_deliveries"),
+        _channels(work) if channels is None else channels,
+        now=lambda: datetime.now(UTC),
+        record=lambda row: work.lake.append("alert_deliveries", row, work.provenance()),
+    )
+    return AlertDay(alerts, attempts)
+
+
+def detect_file(path: Path, detector: Detector) -> list[Event]:
+    """The falls in one video file, by the same way that footage of a camera goes.
+
+    Raises:
+        UnusableFileError: the file cannot be used.
+        FeatureSetError: the detector needs another feature set than this version computes.
+    """
+    settings = FeatureSettings()
+    detector.check_feature_set(settings.version)
+    probed = probe(path)
+    video = VideoRef(path, probed.video_id, "file", datetime.now(UTC).date())
+    tracks = extract(video, settings).pose_tracks
+    return detector.detect(segment_tracks(probed.video_id, probed.duration_s, tracks))
+
+
+def _channels(work: Work) -> list[Channel]:
+    channels: list[Channel] = [LogChannel()]
+    if work.site.webhook_url:
+        channels.append(Webhook(work.site.webhook_url))
+    return channels
+
+
+def _with_stills(
+    work: Work, day: date, alerts: pl.DataFrame, videos: pl.DataFrame
+) -> pl.DataFrame:
+    """The alerts with the path of a still each; an alert without a picture is still an alert."""
+    if alerts.is_empty():
+        return alerts
+    tracks = work.lake.read("pose_tracks", days=[day])
+    paths = dict(videos.select("video_id", "path").iter_rows())
+    starts = dict(videos.select("video_id", "start_utc").iter_rows())
+    crops = dict(work.lake.read("cameras", columns=["camera_id", "crop"]).iter_rows())
+    stills: list[str | None] = []
+    for alert in alerts.iter_rows(named=True):
+        at_s = (alert["raised_utc"] - starts[alert["video_id"]]).total_seconds()
+        crop = Crop.parse(crops.get(alert["camera_id"]))
+        try:
+            picture = still(
+                work.site.landing / paths[alert["video_id"]],
+                at_s,
+                keypoints=people_at(tracks, alert["video_id"], at_s),
+                crop=(crop.x0, crop.y0, crop.x1, crop.y1),
+            )
+        except StillError as error:
+            work.log(f"alert {alert['alert_id']} has no still: {error}")
+            stills.append(None)
+            continue
+        stills.append(
+            work.lake.write_file(picture, "stills", f"{day}", f"{alert['alert_id']}.jpg")
+        )
+    return alerts.with_columns(pl.Series("still", stills, pl.String))
+
+
+def people_at(tracks: pl.DataFrame, video_id: str, at_s: float) -> np.ndarray | None:
+    """Key points (people, 17, 3) of everybody tracked at a moment; None where nobody is."""
+    people = []
+    for track in tracks.filter(pl.col("video_id") == video_id).iter_rows(named=True):
+        place = round((at_s - track["start_s"]) * track["rate_hz"])
+        if 0 <= place < track["samples"]:
+            people.append(unpack_keypoints(track["keypoints"])[place])
+    return np.stack(people) if people else None

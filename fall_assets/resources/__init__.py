@@ -1,0 +1,1 @@
+"""What assets are given by Dagster: the site and its lake."""

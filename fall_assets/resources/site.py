@@ -1,0 +1,37 @@
+"""The site as a Dagster resource. What belongs here: configuration; no work is done."""
+
+from pathlib import Path
+
+import dagster as dg
+
+from fall_assets.lake import Lake
+from fall_assets.pipeline.work import Work
+from fall_assets.site import Site, SiteSettings, read_settings, site_from_environment
+
+
+class SiteResource(dg.ConfigurableResource):
+    """Where the site keeps its lake and its footage; empty fields come from the environment."""
+
+    root: str = ""
+    landing: str = ""
+    config: str = ""
+
+    def site(self) -> Site:
+        """The site's folders and settings."""
+        if not self.root:
+            return site_from_environment()
+        root = Path(self.root).resolve()
+        return Site(
+            root=root,
+            landing=Path(self.landing).resolve() if self.landing else root / "landing",
+            settings=read_settings(Path(self.config)) if self.config else SiteSettings(),
+            webhook_url=site_from_environment().webhook_url,
+        )
+
+    def lake(self) -> Lake:
+        """The site's lake."""
+        return Lake(self.site().lake_root)
+
+    def work(self, context: dg.AssetExecutionContext, code_version: str) -> Work:
+        """What a stage needs to write in the name of this run."""
+        return Work(self.site(), self.lake(), context.run_id, code_version, context.log.info)

@@ -1,0 +1,1 @@
+"""Tests: a test per promise; this package mirrors `fall_assets`."""

@@ -1,0 +1,106 @@
+"""Windows cover a segment, and their figures are what was measured in them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fall_assets.features import FeatureSettings
+from fall_assets.features.quality import Quality
+from fall_assets.features.tracking import Track
+from fall_assets.features.windows import Measurements, window_rows, window_spans
+
+SETTINGS = FeatureSettings()
+
+
+@given(st.floats(0.01, 500))
+def test_windows_cover_the_segment(duration_s: float) -> None:
+    spans = window_spans(duration_s, SETTINGS)
+    assert spans[0][0] == 0
+    assert spans[-1][1] == pytest.approx(duration_s, abs=0.051)
+    assert [start for start, _ in spans] == [n * SETTINGS.stride_s for n in range(len(spans))]
+    for start, end in spans[:-1]:
+        assert end - start == SETTINGS.window_s
+    for start, end in spans[1:]:
+        assert SETTINGS.min_window_s <= end - start <= SETTINGS.window_s + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("duration_s", "spans"),
+    [
+        (0.3, [(0, 0.3)]),
+        (3.3, [(0, 3.3)]),
+        (4.0, [(0, 4)]),
+        (4.01, [(0, 4)]),
+        (4.5, [(0, 4), (1, 4.5)]),
+        (6.0, [(0, 4), (1, 5), (2, 6)]),
+    ],
+)
+def test_where_windows_lie(duration_s: float, spans: list[tuple[float, float]]) -> None:
+    assert window_spans(duration_s, SETTINGS) == spans
+
+
+def person(seconds: float, *, first: int = 0) -> Track:
+    """Half the picture's height, a quarter of its width, hips at 0.6."""
+    samples = round(seconds * SETTINGS.sample_hz)
+    boxes = np.tile(np.array([0.25, 0.2, 0.5, 0.7, 0.5], np.float32), (samples, 1))
+    keypoints = np.tile(np.array([0.4, 0.6, 0.8], np.float32), (samples, 17, 1))
+    return Track(first, keypoints, boxes)
+
+
+def measured(duration_s: float, fps: float = 20.0) -> Measurements:
+    return Measurements(
+        frame_s=[n / fps for n in range(round(duration_s * fps))],
+        changed=[(n / 10, n / 1000) for n in range(1, round(duration_s * 10))],
+        looks=[
+            (n / 2, 640, 360, Quality(0.1 * n, 0.2, 0.3, 0.01)) for n in range(int(2 * duration_s))
+        ],
+    )
+
+
+def test_figures_of_a_window() -> None:
+    rows = window_rows(measured(5), [person(2)], 2.0, 5.0, SETTINGS)
+    assert [row["window"] for row in rows] == [0, 1]
+    first, second = rows
+    assert (first["width"], first["height"]) == (640, 360)
+    assert first["fps"] == pytest.approx(20)
+    assert first["brightness"] == pytest.approx(0.35)
+    assert second["brightness"] == pytest.approx(0.55)
+    assert first["motion_max"] == pytest.approx(0.039)
+    assert second["motion_mean"] == pytest.approx(np.arange(10, 50).mean() / 1000)
+    assert first["people"] == pytest.approx(0.5)
+    assert second["people"] == pytest.approx(0.25)
+    assert first["keypoint_score"] == pytest.approx(0.8)
+    assert first["person_height"] == pytest.approx(0.5)
+    assert first["person_aspect"] == pytest.approx(0.5 / (0.25 * 2))
+    assert first["person_y"] == pytest.approx(0.6)
+
+
+def test_two_people_count_twice() -> None:
+    (row,) = window_rows(measured(4), [person(4), person(4)], 1.0, 4.0, SETTINGS)
+    assert row["people"] == pytest.approx(2)
+
+
+def test_unseen_samples_do_not_count() -> None:
+    blinking = person(4)
+    blinking.boxes[::2] = 0
+    blinking.keypoints[::2] = 0
+    (row,) = window_rows(measured(4), [blinking], 1.0, 4.0, SETTINGS)
+    assert row["people"] == pytest.approx(0.5)
+    assert row["keypoint_score"] == pytest.approx(0.8)
+
+
+def test_an_empty_window_has_no_person_figures() -> None:
+    (row,) = window_rows(measured(4), [], 1.0, 4.0, SETTINGS)
+    assert row["people"] == 0
+    for name in ("keypoint_score", "person_height", "person_aspect", "person_y"):
+        assert row[name] is None
+
+
+def test_a_gap_in_the_recording_keeps_what_was_seen_last() -> None:
+    looks = [(0.0, 640, 360, Quality(0.4, 0.2, 0.3, 0.01))]
+    rows = window_rows(Measurements([0.0, 0.1, 9.0], [], looks), [], 1.0, 9.1, SETTINGS)
+    assert {row["brightness"] for row in rows} == {0.4}
+    assert all(isinstance(row["fps"], float) for row in rows)
