@@ -192,10 +192,12 @@ def tables(names: Sequence[str]) -> None:
     click.echo(f"lake: {lake.root}")
     for described in chosen:
         version = lake.version(described.name)
-        state = f"{lake.rows(described.name)} rows, version {version}" if version is not None else "-"
+        state = (
+            f"{lake.rows(described.name)} rows, version {version}" if version is not None else "-"
+        )
         click.echo(f"{described.name:18} {state:26} {described.meaning}")
         if names:
-            for column in describe(described):
+            for column in describe(described.name):
                 click.echo("    " + "  ".join(f"{part}" for part in column.values() if part))
 
 

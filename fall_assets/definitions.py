@@ -29,13 +29,28 @@ from fall_assets.checks import judgement, quality  # noqa: E402
 from fall_assets.resources.site import SiteResource  # noqa: E402
 
 
+ALL_ASSETS = [
+    collection.cameras,
+    collection.intake,
+    labelling.labels,
+    labelling.clips,
+    learning.decoding,
+    learning.training_set,
+    learning.candidate_model,
+    learning.evaluation,
+    delivery.registered_model,
+    operation.predictions,
+    operation.alerts,
+    operation.camera_health,
+    monitoring.drift_reference,
+    monitoring.drift_report,
+]
+
+
 def build_definitions(site: SiteResource | None = None) -> dg.Definitions:
     """All definitions; `site` is where footage and lake are (None: the environment's)."""
-    modules = [collection, labelling, learning, delivery, operation, monitoring]
     return dg.Definitions(
-        assets=with_policies(
-            [asset for module in modules for asset in dg.load_assets_from_modules([module])]
-        ),
+        assets=with_policies(ALL_ASSETS),
         asset_checks=dg.load_asset_checks_from_modules([quality, judgement]),
         jobs=jobs.ALL_JOBS,
         sensors=[*ALL_SENSORS, *ALL_AUTOMATION],

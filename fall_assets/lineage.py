@@ -22,7 +22,7 @@ def git_commit() -> str:
     if not (_CHECKOUT / ".git").exists():
         return UNKNOWN
     try:
-        found = subprocess.run(  # noqa: S603
+        found = subprocess.run(
             ["git", "describe", "--always", "--abbrev=40", "--match=", "--dirty"],  # noqa: S607
             cwd=_CHECKOUT,
             capture_output=True,

@@ -174,7 +174,8 @@ def _build(cls: type[T], values: Mapping[str, Any], where: str) -> T:
     built: dict[str, Any] = {}
     for name, value in values.items():
         if name not in known:
-            raise SettingsError(f"{where}no setting {name!r}; there are: {', '.join(sorted(known))}")
+            names = ", ".join(sorted(known))
+            raise SettingsError(f"{where}no setting {name!r}; there are: {names}")
         default = getattr(defaults, name)
         if dataclasses.is_dataclass(default):
             if not isinstance(value, Mapping):

@@ -18,7 +18,8 @@ def summary(site: Site, lake: Lake, days: Sequence[date]) -> Iterator[str]:
     aside = lake.read("quarantine", days=wanted)
     reasons = _counts(aside, "reason")
     hours = float(videos["duration_s"].sum()) / 3600
-    yield f"segments taken in: {videos.height} ({hours:.2f} h, {videos['camera_id'].n_unique()} cameras)"
+    cameras = videos["camera_id"].n_unique()
+    yield f"segments taken in: {videos.height} ({hours:.2f} h, {cameras} cameras)"
     yield f"set aside:         {aside.height}{f' ({reasons})' if reasons else ''}"
     clips = lake.read("clips", days=wanted)
     yield f"clips per label:   {_counts(clips, 'label')}"
@@ -54,9 +55,7 @@ def _model(lake: Lake) -> Iterator[str]:
         )
     else:
         yield "model registered:  none"
-    rows = lake.read("evaluation").filter(
-        pl.col("slice") == "all", pl.col("role") == "candidate"
-    )
+    rows = lake.read("evaluation").filter(pl.col("slice") == "all", pl.col("role") == "candidate")
     if rows.is_empty():
         return
     row = rows.sort("evaluated_utc").row(-1, named=True)

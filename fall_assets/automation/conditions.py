@@ -1,13 +1,17 @@
 """Named automation conditions. Each says what it does with late data, failures and re-runs."""
 
+from typing import Any
+
 import dagster as dg
+
+Condition = dg.AutomationCondition[Any]
 
 # Models change what later days get, not what past days got: a new version does not recompute
 # history, a person or a backfill does.
 _MODELS = dg.AssetSelection.assets("registered_model", "drift_reference")
 
 
-def when_upstream_changed() -> dg.AutomationCondition[dg.AssetKey]:
+def when_upstream_changed() -> Condition:
     """Materialize a day when something upstream of that same day was materialized.
 
     Late data: a segment that arrives for an old day changes `videos` of that day, and that day
@@ -24,7 +28,7 @@ def when_upstream_changed() -> dg.AutomationCondition[dg.AssetKey]:
     ).with_label("when_upstream_changed")
 
 
-def when_learning_material_changed() -> dg.AutomationCondition[dg.AssetKey]:
+def when_learning_material_changed() -> Condition:
     """Cut a training set or learn anew when what is upstream of it was materialized.
 
     Expensive: belongs to the `learning_automation` sensor, which is off until a person turns it

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from fall_assets.drift.report import DriftJudgement
+from fall_assets.drift.report import DriftJudgement, p_in_words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,8 +54,10 @@ def histograms(
     for axis, signal in zip(axes.flat, shown, strict=False):
         camera = pl.col("camera_id") == signal["camera_id"]
         _panel(axis, signal, known.filter(camera), windows.filter(camera))
-    if shown:
-        axes.flat[0].legend(fontsize=7)
+    for axis in axes.flat:
+        if axis.get_legend_handles_labels()[0]:
+            axis.legend(fontsize=7)
+            break
     picture = io.BytesIO()
     # Without the version of matplotlib in it, equal input gives equal bytes.
     figure.savefig(picture, format="png", metadata={"Software": None})
@@ -76,7 +78,7 @@ def _panel(
     name, kind = signal["signal"], signal["kind"]
     title = f"{signal['camera_id']}  {name}"
     if signal["p_value"] is not None:
-        title += f"  p = {signal['p_value']:.1g}"
+        title += f"  {p_in_words(signal['p_value'])}"
     axis.set_title(title, fontsize=8)
     axis.tick_params(labelsize=7)
     if kind == "new_camera":

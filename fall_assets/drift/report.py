@@ -16,8 +16,9 @@ them is at most `alpha` (Holm 1979). Statistics alone do not make drift: the cha
 large against what is ordinary on that camera, since with enough footage every change is
 significant.
 
-Known limit: time of day is not stratified. A day whose footage covers other hours than the
-reference may differ for that reason.
+Known limits: a test counts segments, not windows, so that a day of a handful of segments shows
+exact changes but hardly a change of pose or light. Time of day is not stratified: a day
+whose footage covers other hours than the reference may differ for that reason.
 """
 
 from __future__ import annotations
@@ -379,17 +380,25 @@ def _pose(
 
 
 def _decide(signals: Sequence[_Signal], alpha: float) -> tuple[list[_Signal], float | None]:
-    """Which signals drifted, and the smallest adjusted p-value of all."""
-    p_values = [signal.p_value for signal in signals if signal.p_value is not None]
-    adjusted = iter(holm(p_values))
-    decided, seen = [], []
-    for signal in signals:
-        sure = True
-        if signal.p_value is not None:
-            seen.append(next(adjusted))
-            sure = seen[-1] <= alpha
+    """Which signals drifted, and the smallest adjusted p-value.
+
+    On a camera whose resolution or frame rate changed, drift is a fact: its tests only tell what
+    else changed, so that they stand outside the day's budget and are not adjusted.
+    """
+    certain = {signal.camera_id for signal in signals if signal.kind == "exact" and signal.large}
+    places = [
+        place
+        for place, signal in enumerate(signals)
+        if signal.p_value is not None and signal.camera_id not in certain
+    ]
+    adjusted = holm([signals[place].p_value or 0.0 for place in places])
+    by_place = dict(zip(places, adjusted, strict=True))
+    decided = []
+    for place, signal in enumerate(signals):
+        p_value = by_place.get(place, signal.p_value)
+        sure = p_value is None or p_value <= alpha
         decided.append(replace(signal, drifted=signal.large and sure))
-    return decided, min(seen, default=None)
+    return decided, min(adjusted, default=None)
 
 
 def _signal_frame(signals: Sequence[_Signal], day: date, model_version: str) -> pl.DataFrame:
@@ -453,22 +462,35 @@ def _drift_id(drifted: Sequence[_Signal], model_version: str) -> str:
 
 
 def _drift_in_words(drifted: Sequence[_Signal], model_version: str) -> str:
-    """One sentence for each group of cameras to which the same happened."""
-    by_camera: dict[str, list[_Signal]] = {}
+    """One sentence for each group of cameras to which the same happened.
+
+    Cameras with the same exact change are one group, whatever else each of them shows.
+    """
+    by_camera: dict[str, dict[str, _Signal]] = {}
     for signal in drifted:
-        by_camera.setdefault(signal.camera_id, []).append(signal)
-    groups: dict[tuple[str, ...], list[str]] = {}
+        by_camera.setdefault(signal.camera_id, {})[signal.cause] = signal
+    groups: dict[tuple[tuple[str, str], ...], list[str]] = {}
     for camera_id in sorted(by_camera):
-        happened = tuple(
-            f"{signal.reference}>{signal.cause}" if signal.kind == "exact" else signal.cause
-            for signal in by_camera[camera_id]
-        )
-        groups.setdefault(happened, []).append(camera_id)
+        own = by_camera[camera_id]
+        exact = [(cause, each.reference) for cause, each in own.items() if each.kind == "exact"]
+        groups.setdefault(tuple(exact or [(cause, "") for cause in own]), []).append(camera_id)
     sentences = []
     for cameras in groups.values():
-        columns = zip(*(by_camera[camera_id] for camera_id in cameras), strict=True)
-        parts = "; ".join(_in_words(column, model_version) for column in columns)
-        sentences.append(f"{_cameras(cameras)}: {parts}")
+        shared = [
+            cause
+            for cause in by_camera[cameras[0]]
+            if all(cause in by_camera[camera_id] for camera_id in cameras)
+        ]
+        parts = [
+            _in_words([by_camera[camera_id][cause] for camera_id in cameras], model_version)
+            for cause in shared
+        ]
+        for camera_id in cameras:
+            more = [each for cause, each in by_camera[camera_id].items() if cause not in shared]
+            if more:
+                words = ", ".join(_in_words([each], model_version) for each in more)
+                parts.append(f"on {camera_id} also {words}")
+        sentences.append(f"{_cameras(cameras)}: {'; '.join(parts)}")
     return ". ".join(sentences) + "."
 
 
@@ -485,7 +507,7 @@ def _in_words(same: Sequence[_Signal], model_version: str) -> str:
     verb = "rose" if after > before else "fell"
     p_value = max(each.p_value for each in same if each.p_value is not None)
     name = _WORDS.get(signal.figure, signal.figure)
-    numbers = f"from {_number(before)} to {_number(after)} ({_p(p_value)})"
+    numbers = f"from {_number(before)} to {_number(after)} ({p_in_words(p_value)})"
     if signal.kind == "pose":
         return f"pose changed, most of all {name} {verb} {numbers}"
     return f"{name} {verb} {numbers}"
@@ -523,5 +545,6 @@ def _number(value: float) -> str:
     return f"{value:.2f}" if abs(value) >= 0.1 or value == 0 else f"{value:.2g}"
 
 
-def _p(value: float) -> str:
+def p_in_words(value: float) -> str:
+    """'p = 0.004'; below one in ten thousand nobody should trust the exponent."""
     return "p < 0.0001" if value < 0.0001 else f"p = {value:.1g}"

@@ -71,7 +71,7 @@ class PictureMaker:
     ) -> NDArray[np.uint8]:
         scaler = self._scalers.setdefault(name, VideoReformatter())
         converted = scaler.reformat(
-            frame, width=width, height=height, format=form, interpolation="AREA"
+            frame, width=width, height=height, format=form, interpolation="AREA", threads=1
         )
         picture = cast("NDArray[np.uint8]", converted.to_ndarray())
         quarter_turns = frame.rotation // 90 % 4

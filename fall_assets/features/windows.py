@@ -19,6 +19,7 @@ from fall_assets.features.tracking import Track
 
 _ROUNDING_S = 0.05
 Row = dict[str, float | int | None]
+Look = tuple[float, int, int, Quality]
 
 
 @dataclass
@@ -31,7 +32,7 @@ class Measurements:
 
     frame_s: Sequence[float] | NDArray[np.float64] = ()
     changed: list[tuple[float, float]] = field(default_factory=list)
-    looks: list[tuple[float, int, int, Quality]] = field(default_factory=list)
+    looks: list[Look] = field(default_factory=list)
 
 
 def window_spans(duration_s: float, settings: FeatureSettings) -> list[tuple[float, float]]:
@@ -66,24 +67,31 @@ def window_rows(
     `measured.looks` needs at least one entry. `aspect` is the picture's width over its height.
     """
     frame_s = np.asarray(measured.frame_s, np.float64)
+    look_s = np.array([look[0] for look in measured.looks])
+    changed = np.array(measured.changed, np.float64).reshape(-1, 2)
     seen = _seen_people(tracks, aspect, settings.sample_hz)
     rows: list[Row] = []
     for number, (start, end) in enumerate(window_spans(duration_s, settings)):
-        changed = [share for at, share in measured.changed if start <= at < end]
+        moved = changed[_within(changed[:, 0], start, end), 1]
         row: Row = {"window": number, "start_s": start, "end_s": end}
-        row |= _picture_figures(measured, start, end)
+        row |= _picture_figures(measured.looks, _within(look_s, start, end))
         row["fps"] = _rate(frame_s, start, end)
-        row["motion_mean"] = float(np.mean(changed)) if changed else 0.0
-        row["motion_max"] = max(changed, default=0.0)
+        row["motion_mean"] = float(moved.mean()) if len(moved) else 0.0
+        row["motion_max"] = float(moved.max(initial=0.0))
         row |= _people_figures(seen, start, end, settings.sample_hz)
         rows.append(row)
     return rows
 
 
-def _picture_figures(measured: Measurements, start: float, end: float) -> Row:
-    within = [look for look in measured.looks if start <= look[0] < end]
+def _within(times_s: NDArray[np.float64], start: float, end: float) -> slice:
+    """The part of growing times that lies in [start, end)."""
+    first, last = np.searchsorted(times_s, (start, end))
+    return slice(int(first), int(last))
+
+
+def _picture_figures(looks: Sequence[Look], part: slice) -> Row:
     # A gap in the recording may leave a window without a look: what was seen last still holds.
-    within = within or [look for look in measured.looks if look[0] < end][-1:]
+    within = looks[part] or looks[max(part.stop - 1, 0) : max(part.stop, 1)]
     _, width, height, _ = within[-1]
     figures = [look[3] for look in within]
     return {
@@ -98,16 +106,17 @@ def _picture_figures(measured: Measurements, start: float, end: float) -> Row:
 
 def _rate(frame_s: NDArray[np.float64], start: float, end: float) -> float:
     """Frames per second of the frames in the window; of the whole segment where too few are."""
-    first, last = np.searchsorted(frame_s, (start, end))
-    if last - first < 2:
-        first, last = 0, len(frame_s)
-    if last - first < 2:
-        return 0.0
-    return float((last - first - 1) / (frame_s[last - 1] - frame_s[first]))
+    for times_s in (frame_s[_within(frame_s, start, end)], frame_s):
+        if len(times_s) > 1:
+            return float((len(times_s) - 1) / (times_s[-1] - times_s[0]))
+    return 0.0
 
 
 def _seen_people(tracks: Sequence[Track], aspect: float, hz: float) -> NDArray[np.float64]:
-    """Shape (n, 5), one row per person and sample: time, score, height, aspect, height of hips."""
+    """Shape (n, 5), one row per person and sample: time, score, height, aspect, height of hips.
+
+    In the order of time.
+    """
     parts = [np.zeros((0, 5))]
     for track in tracks:
         seen = np.flatnonzero(track.seen)
@@ -125,13 +134,14 @@ def _seen_people(tracks: Sequence[Track], aspect: float, hz: float) -> NDArray[n
             keypoints[:, (LEFT_HIP, RIGHT_HIP), 1].mean(axis=1),
         )
         parts.append(np.stack(columns, axis=1))
-    return np.concatenate(parts)
+    rows = np.concatenate(parts)
+    return rows[np.argsort(rows[:, 0], kind="stable")]
 
 
 def _people_figures(seen: NDArray[np.float64], start: float, end: float, hz: float) -> Row:
     # Samples are at k / hz; half a sample of tolerance keeps rounding out of the count.
     tolerance = 0.5 / hz
-    within = seen[(seen[:, 0] >= start - tolerance) & (seen[:, 0] < end - tolerance)]
+    within = seen[_within(seen[:, 0], start - tolerance, end - tolerance)]
     row: Row = {"people": len(within) / max(1, round((end - start) * hz))}
     if not len(within):
         return row | dict.fromkeys(

@@ -206,17 +206,19 @@ class PathTemplate:
         *,
         day: date | None = None,
         enter: Enter = lambda _folder, _depth, _day: True,
+        keep: Callable[[str], bool] = lambda _path: True,
     ) -> Iterator[tuple[str, str, datetime]]:
         """Paths below `root` that fit, with camera and start; sorted within each folder.
 
         Only names are looked at: nothing is opened. With `day`, folders of other days are not
         listed. `enter(folder, depth, day)` is asked before a folder is listed (its path below
         `root`, '' for the root itself; how many components of the template it spans; the day
-        where the path tells it) and may decline.
+        where the path tells it) and may decline. `keep(path)` is asked for each file whose name
+        fits, before its time is read.
         """
         known = {} if day is None else _day_fields(day)
         for path, fields in self._descend(root, "", 0, known, enter):
-            start = _start(fields)
+            start = _start(fields) if keep(path) else None
             if start is not None and (day is None or start.date() == day):
                 yield path, fields["camera"], start
 

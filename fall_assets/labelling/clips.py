@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import polars as pl
 
 from fall_assets.errors import PermanentFailureError
+from fall_assets.footage.datasets import SITE
 from fall_assets.lake.registry import LABELS, table
 
 PRIORITY = (
@@ -76,10 +78,13 @@ def cut_clips(
     - 0 in all other cases.
 
     The split group keeps together what looks alike: a data set's subject where the videos know
-    more than one of it, else the scene; scenes that share an event are one group.
+    more than one of it; a site's subject where the labels tell (who falls, else who is labelled
+    longest, so that a nurse who visits every room does not tie them all together); else the scene.
+    Groups that share an event are one.
 
     Args:
-        labels: rows of the table `labels`; those of videos not given are passed by.
+        labels: rows of the table `labels`, with a column `subject` where sources tell whom they
+            are about; those of videos not given are passed by.
         videos: rows of the table `videos`, whole data sets or days.
         settings: the defaults where None.
 
@@ -166,14 +171,12 @@ def _split_groups(
     subjects = dict(
         videos.group_by("dataset").agg(pl.col("subject").drop_nulls().n_unique()).iter_rows()
     )
-    named = {
-        row["video_id"]: (
-            f"{row['dataset']}/{row['subject']}"
-            if row["subject"] is not None and subjects[row["dataset"]] > 1
-            else row["scene"]
-        )
-        for row in videos.iter_rows(named=True)
-    }
+    named: dict[str, str] = {}
+    for row in videos.iter_rows(named=True):
+        subject = row["subject"] if subjects[row["dataset"]] > 1 else None
+        if row["dataset"] == SITE:
+            subject = _main_subject(by_video.get(row["video_id"], ())) or row["subject"]
+        named[row["video_id"]] = f"{row['dataset']}/{subject}" if subject else row["scene"]
     parents = {group: group for group in named.values()}
 
     def root(group: str) -> str:
@@ -191,6 +194,17 @@ def _split_groups(
                 first, second = sorted((group, other))
                 parents[second] = first
     return {video_id: root(group) for video_id, group in named.items()}
+
+
+def _main_subject(labels: Sequence[dict[str, Any]]) -> str | None:
+    """Whom a video is about: who falls, else who is labelled longest; None where nobody tells."""
+    weights: defaultdict[str, float] = defaultdict(float)
+    for label in labels:
+        subject = label.get("subject")
+        if subject is not None:
+            is_fall = label["label"] == "fall"
+            weights[subject] += math.inf if is_fall else label["end_s"] - label["start_s"]
+    return min(weights, key=lambda x: (-weights[x], x), default=None)
 
 
 if set(PRIORITY) != set(LABELS):

@@ -33,6 +33,7 @@ from fall_assets.labelling.statements import (
     Problem,
     Statement,
     dataset_statements,
+    label_files,
     site_statements,
 )
 from fall_assets.labelling.taxonomy import (
@@ -43,6 +44,8 @@ from fall_assets.labelling.taxonomy import (
     to_label,
 )
 from fall_assets.lake.registry import table
+
+__all__ = ["TOLERANCE_S", "LabelReading", "label_files", "read_labels"]
 
 TOLERANCE_S = 0.5
 """How far annotators' times may be off before an interval is impossible."""
@@ -306,6 +309,7 @@ def _row(interval: _Interval) -> dict[str, Any]:
         "label": interval.label,
         "original_label": statement.word,
         "zone": statement.zone,
+        "subject": statement.subject,
         "source": statement.source,
         "event_id": interval.event_id,
         "taxonomy_version": TAXONOMY_VERSION,

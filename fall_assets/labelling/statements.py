@@ -12,11 +12,11 @@ What belongs here: the formats. What does not: whether a time or a word makes se
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from fall_assets.footage.datasets import SITE
+from fall_assets.footage.datasets import DATASETS, SITE
 from fall_assets.footage.lines import Line, read_lines
 
 LABELS_FOLDER = "labels"
@@ -87,26 +87,27 @@ class Statement:
     runs_to_end: bool = False
 
 
+def label_files(landing: Path) -> list[Path]:
+    """Every label file of a landing folder, sorted; data sets' own files included."""
+    files = [*_site_files(landing)]
+    for dataset in DATASETS:
+        files += [*_own_files(landing, dataset), *_common_file(landing, dataset)]
+    return sorted(files)
+
+
 def site_statements(landing: Path) -> Iterator[Statement | Problem]:
     """What the CSV files in `labels/` say; their paths are below the landing folder."""
-    for path in sorted((landing / LABELS_FOLDER).glob("*.csv")):
-        yield from _own_format(landing, path, SITE, "")
+    for path in _site_files(landing):
+        yield from _common_format(landing, path, SITE, "")
 
 
 def dataset_statements(landing: Path, dataset: str) -> Iterator[Statement | Problem]:
     """What a data set's own files say, and `labels.csv` for the videos that those do not list."""
-    folder = landing / dataset
     covered: set[str] = set()
-    if dataset == "urfd":
-        for path in sorted(folder.glob("urfall-cam0-*.csv")):
-            yield from _urfd(landing, path, covered)
-    elif dataset == "gmdcsa24":
-        for path in sorted(folder.glob("Subject */*.csv")):
-            if path.stem in ("ADL", "Fall"):
-                yield from _gmdcsa24(landing, path, covered)
-    path = folder / "labels.csv"
-    if path.is_file():
-        for item in _own_format(landing, path, dataset, f"{dataset}/"):
+    for path in _own_files(landing, dataset):
+        yield from _OWN_FORMATS[dataset].read(landing, path, covered)
+    for path in _common_file(landing, dataset):
+        for item in _common_format(landing, path, dataset, f"{dataset}/"):
             if isinstance(item, Problem) or not covered.intersection(_names_of(dataset, item)):
                 yield item
 
@@ -119,7 +120,7 @@ def _names_of(dataset: str, statement: Statement) -> set[str]:
     return names
 
 
-def _own_format(
+def _common_format(
     landing: Path, path: Path, dataset: str, prefix: str
 ) -> Iterator[Statement | Problem]:
     required = ("file", "start_s", "end_s", "label", "source")
@@ -284,6 +285,37 @@ def _gmdcsa24(landing: Path, path: Path, covered: set[str]) -> Iterator[Statemen
                 source="dataset",
                 runs_to_end=ends[1] == length,
             )
+
+
+@dataclass(frozen=True)
+class _OwnFormat:
+    """Where a data set's own label files lie, and how one is read.
+
+    The reader adds the names of the videos that the file lists to its last argument.
+    """
+
+    patterns: tuple[str, ...]
+    read: Callable[[Path, Path, set[str]], Iterator[Statement | Problem]]
+
+
+_OWN_FORMATS = {
+    "urfd": _OwnFormat(("urfall-cam0-*.csv",), _urfd),
+    "gmdcsa24": _OwnFormat(("Subject */ADL.csv", "Subject */Fall.csv"), _gmdcsa24),
+}
+
+
+def _site_files(landing: Path) -> list[Path]:
+    return sorted((landing / LABELS_FOLDER).glob("*.csv"))
+
+
+def _own_files(landing: Path, dataset: str) -> list[Path]:
+    patterns = _OWN_FORMATS[dataset].patterns if dataset in _OWN_FORMATS else ()
+    return sorted(path for x in patterns for path in (landing / dataset).glob(x))
+
+
+def _common_file(landing: Path, dataset: str) -> list[Path]:
+    path = landing / dataset / "labels.csv"
+    return [path] if path.is_file() else []
 
 
 def _place(landing: Path, path: Path, line: Line) -> Place:

@@ -69,6 +69,11 @@ _DELTA_TYPES: Mapping[pl.DataType, str] = {
     pl.Binary(): "binary",
 }
 
+_READER_VERSION = 1
+
+_IMPOSSIBLE_IN_ROOT = "[]^|\\%="
+"""Delta's library panics at some of these or reads them as escapes; `=` looks like a partition."""
+
 _jitter = random.SystemRandom()
 
 
@@ -137,6 +142,12 @@ class Lake:
                 "copy the tables to a folder"
             )
         self.root = Path(root).absolute()
+        impossible = [letter for letter in _IMPOSSIBLE_IN_ROOT if letter in str(self.root)]
+        if impossible:
+            raise PermanentFailureError(
+                f"the lake's root {self.root} holds {' '.join(impossible)}, which Delta tables "
+                "cannot stand below; choose another folder"
+            )
 
     def __repr__(self) -> str:
         return f"Lake({str(self.root)!r})"
@@ -180,7 +191,7 @@ class Lake:
         rows = self._audited(described, frame)
 
         def attempt(delta: DeltaTable) -> int:
-            if rows.is_empty() and not delta.file_uris():
+            if rows.is_empty() and not self._files(delta, described):
                 return delta.version()
             return self._write(delta, described, rows, provenance)
 
@@ -206,7 +217,7 @@ class Lake:
         key = list(described.key)
 
         def attempt(delta: DeltaTable) -> int:
-            standing = _scan(delta, described).select(key).collect()
+            standing = self._scan(delta, described).select(key).collect()
             new = rows.join(standing, on=key, how="anti", nulls_equal=True)
             if new.height < rows.height and not skip_existing:
                 double = rows.join(standing, on=key, how="semi", nulls_equal=True)
@@ -234,7 +245,7 @@ class Lake:
         key = list(described.key)
 
         def attempt(delta: DeltaTable) -> int:
-            before = _ordered(_scan(delta, described).collect(), described)
+            before = _ordered(self._scan(delta, described).collect(), described)
             kept = before.join(rows, on=key, how="anti", nulls_equal=True)
             after = _ordered(pl.concat([kept, rows]), described)
             if after.equals(before):
@@ -262,7 +273,7 @@ class Lake:
         delta = self._open(described, version)
         if delta is None:
             return described.empty().lazy()
-        lazy = _scan(delta, described)
+        lazy = self._scan(delta, described)
         if days is None:
             return lazy
         return lazy.filter(pl.col("day").is_in([_plain_day(day) for day in days]))
@@ -319,7 +330,7 @@ class Lake:
         return Snapshot(
             described,
             delta.version(),
-            tuple(sorted(Path(uri) for uri in delta.file_uris())),
+            tuple(self._files(delta, described)),
             frozenset(field.name for field in delta.schema().fields),
             delta.metadata().configuration.get(_COLUMNS_WERE_ADDED) == "true",
         )
@@ -497,7 +508,7 @@ class Lake:
     def _open(self, described: Table, version: int | None = None) -> DeltaTable | None:
         location = self._location(described)
         try:
-            return DeltaTable(location, version=version)
+            delta = DeltaTable(location, version=version)
         except DeltaError as error:
             if version is None:
                 if isinstance(error, TableNotFoundError):
@@ -510,6 +521,36 @@ class Lake:
             raise PermanentFailureError(
                 f"table {described.name} has no version {version}: it {stands}"
             ) from None
+        if delta.protocol().min_reader_version > _READER_VERSION:
+            # Deleted rows may still stand in the files, or columns have other names there.
+            raise PermanentFailureError(
+                f"table {described.name} in {self.root} was changed by another tool to reader "
+                f"version {delta.protocol().min_reader_version}, this lake reads up to "
+                f"{_READER_VERSION}. Turn the feature off with that tool, or make the rows again"
+            )
+        return delta
+
+    def _files(self, delta: DeltaTable, described: Table) -> list[Path]:
+        # Not delta.file_uris(): it escapes letters of the root.
+        location = self._location(described)
+        paths = pl.DataFrame(delta.get_add_actions(flatten=True)).get_column("path")
+        return sorted(location / path for path in paths)
+
+    def _scan(self, delta: DeltaTable, described: Table) -> pl.LazyFrame:
+        """A version of the table by the registry's columns; those it does not have yet are null."""
+        files = self._files(delta, described)
+        if not files:
+            return described.empty().lazy()
+        by_day = described.by_day
+        return pl.scan_parquet(
+            files,
+            glob=False,
+            hive_partitioning=by_day,
+            hive_schema={"day": described.schema["day"]} if by_day else None,
+            schema=described.schema,
+            missing_columns="insert",
+            extra_columns="ignore",
+        ).select(list(described.schema))
 
     def _open_for_writing(self, described: Table) -> DeltaTable:
         """The table's latest version, created or given its new columns where needed."""
@@ -650,17 +691,6 @@ def _writer_properties(described: Table) -> WriterProperties:
     packed = any(column.dtype == PACKED for column in described.columns)
     return WriterProperties(
         compression="ZSTD", compression_level=3, max_row_group_size=256 if packed else 131_072
-    )
-
-
-def _scan(delta: DeltaTable, described: Table) -> pl.LazyFrame:
-    """A version of the table by the registry's columns; those it does not have yet are null."""
-    standing = {field.name for field in delta.schema().fields}
-    return pl.scan_delta(delta).select(
-        pl.col(column.name)
-        if column.name in standing
-        else pl.lit(None, column.dtype).alias(column.name)
-        for column in described.columns
     )
 
 

@@ -121,9 +121,7 @@ def cut_training_set(
         **about,
         "manifest": lake.write_file(content, "training_sets", f"{set_id}.parquet"),
     }
-    lake.append(
-        "training_set", one_row("training_set", row), work.provenance(), skip_existing=True
-    )
+    lake.append("training_set", one_row("training_set", row), work.provenance(), skip_existing=True)
     return TrainingSet(row, manifest)
 
 

@@ -105,9 +105,7 @@ def register_candidate(work: Work) -> Registered:
     known = work.lake.read("registered_model").filter(pl.col("run_id") == candidate["run_id"])
     if known.height:
         row: dict[str, Any] = known.sort("registered_utc").row(-1, named=True)
-        return Registered(
-            row["model_version"], row["alias"], row["run_id"], False, row["reason"]
-        )
+        return Registered(row["model_version"], row["alias"], row["run_id"], False, row["reason"])
     store = tracking(work.site)
     alias = "challenger" if store.champion() else "champion"
     version = store.register(candidate["run_id"], alias, verdict.text)

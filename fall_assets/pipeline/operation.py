@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from fall_assets.delivery.alerts import merge
 from fall_assets.delivery.channels import Channel, LogChannel, Webhook, deliver
@@ -137,9 +138,7 @@ def _channels(work: Work) -> list[Channel]:
     return channels
 
 
-def _with_stills(
-    work: Work, day: date, alerts: pl.DataFrame, videos: pl.DataFrame
-) -> pl.DataFrame:
+def _with_stills(work: Work, day: date, alerts: pl.DataFrame, videos: pl.DataFrame) -> pl.DataFrame:
     """The alerts with the path of a still each; an alert without a picture is still an alert."""
     if alerts.is_empty():
         return alerts
@@ -162,13 +161,11 @@ def _with_stills(
             work.log(f"alert {alert['alert_id']} has no still: {error}")
             stills.append(None)
             continue
-        stills.append(
-            work.lake.write_file(picture, "stills", f"{day}", f"{alert['alert_id']}.jpg")
-        )
+        stills.append(work.lake.write_file(picture, "stills", f"{day}", f"{alert['alert_id']}.jpg"))
     return alerts.with_columns(pl.Series("still", stills, pl.String))
 
 
-def people_at(tracks: pl.DataFrame, video_id: str, at_s: float) -> np.ndarray | None:
+def people_at(tracks: pl.DataFrame, video_id: str, at_s: float) -> NDArray[np.float32] | None:
     """Key points (people, 17, 3) of everybody tracked at a moment; None where nobody is."""
     people = []
     for track in tracks.filter(pl.col("video_id") == video_id).iter_rows(named=True):

@@ -1,15 +1,15 @@
 """The site as a Dagster resource. What belongs here: configuration; no work is done."""
 
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
 from fall_assets.lake import Lake
-from fall_assets.pipeline.work import Work
 from fall_assets.site import Site, SiteSettings, read_settings, site_from_environment
 
 
-class SiteResource(dg.ConfigurableResource):
+class SiteResource(dg.ConfigurableResource[Any]):
     """Where the site keeps its lake and its footage; empty fields come from the environment."""
 
     root: str = ""
@@ -31,7 +31,3 @@ class SiteResource(dg.ConfigurableResource):
     def lake(self) -> Lake:
         """The site's lake."""
         return Lake(self.site().lake_root)
-
-    def work(self, context: dg.AssetExecutionContext, code_version: str) -> Work:
-        """What a stage needs to write in the name of this run."""
-        return Work(self.site(), self.lake(), context.run_id, code_version, context.log.info)

@@ -86,7 +86,7 @@ def place(view: View, room: Room, width: int, height: int, rng: np.random.Genera
         tall = 1.35 + 0.25 * jitter[0]
         return Camera(
             (middle[0] + 0.8 * jitter[1], 0.12, tall),
-            (middle[0] + 0.3 * jitter[2], middle[1] + 0.4, 0.95 + 0.08 * jitter[3]),
+            (middle[0] + 0.3 * jitter[2], middle[1] + 0.4, 0.75 + 0.08 * jitter[3]),
             66.0 + 3.0 * jitter[4], width, height, 1.0 * jitter[5],
         )  # fmt: skip
     if view == "corner":

@@ -122,7 +122,7 @@ class HospitalSummary:
 
 
 @dataclass(frozen=True)
-class _Scene:
+class Happening:
     """One happening in one room, filmed by all of its cameras."""
 
     room: int
@@ -134,6 +134,7 @@ class _Scene:
 
     @property
     def event(self) -> str:
+        """Name of its fall, the same for all cameras of the room."""
         return f"fall-{self.start:%Y%m%d-%H%M%S}-room-{self.room + 1:02d}"
 
 
@@ -142,7 +143,7 @@ class _Segment:
     """One file to make: a scene as one camera records it."""
 
     camera: int
-    scene: _Scene
+    scene: Happening
     path: str
     changed: bool
 
@@ -163,20 +164,19 @@ def generate(
     """
     landing = Path(landing)
     _claim(spec, landing)
-    scenes = _plan(spec)
+    scenes = plan(spec)
     segments = [segment for scene in scenes for segment in _segments(spec, scene)]
     _write(landing / "cameras.csv", _cameras_csv(spec))
-    performances = {scene: _people(spec, scene) for scene in scenes}
-    labels = falls = 0
+    labels = 0
     fall_files: set[str] = set()
     for day in _days(spec):
         today = [segment for segment in segments if segment.scene.day == day]
-        rows = [row for one in today for row in _labels(one, performances[one.scene])]
+        told = {scene: _told(spec, scene) for scene in scenes if scene.day == day}
+        rows = [(one.path, *row) for one in today for row in told[one.scene]]
         labels += len(rows)
         fall_files |= {row[0] for row in rows if row[3] == "fall"}
         _write(landing / "labels" / f"{day}.csv", _csv(LABEL_COLUMNS, rows))
         _write(landing / "telemetry" / f"{day}.csv", _telemetry_csv(spec, today, day))
-    falls = sum(scene.programme in FALLS for scene in scenes)
     for number in range(spec.bad_files):
         _write_bad(spec, landing, number)
 
@@ -193,7 +193,7 @@ def generate(
         segments=len(segments),
         made=len(missing),
         fall_segments=len(fall_files),
-        falls=falls,
+        falls=sum(scene.programme in FALLS for scene in scenes),
         labels=labels,
         bad_files=spec.bad_files,
         footage_s=len(segments) * spec.segment_s,
@@ -228,13 +228,13 @@ def _changed(spec: HospitalSpec, camera: int, day: date) -> bool:
     return last - spec.changed_cameras <= camera < last
 
 
-def _plan(spec: HospitalSpec) -> list[_Scene]:
+def plan(spec: HospitalSpec) -> list[Happening]:
     """All scenes: falls spread evenly over days and kinds, starts at distinct whole seconds."""
     rng = np.random.default_rng([spec.seed, _PLAN])
     rooms = sorted(set(_rooms(spec)))
     kinds = _cycle(FALLS, rng)
     ordinary = _cycle((*ORDINARY, EMPTY), rng)
-    scenes: list[_Scene] = []
+    scenes: list[Happening] = []
     owed = 0.0
     for day in _days(spec):
         slots = [(room, slot) for room in rooms for slot in range(spec.segments_per_day)]
@@ -247,7 +247,7 @@ def _plan(spec: HospitalSpec) -> list[_Scene]:
             visited = bool(rng.random() < spec.visit_share)
             visited = visited and programme in ("lie_still", "sit_still", "stand", "leave_bed")
             start = _start(spec, day, slot, float(rng.random()))
-            scenes.append(_Scene(room, day, slot, start, programme, visited))
+            scenes.append(Happening(room, day, slot, start, programme, visited))
     return scenes
 
 
@@ -266,7 +266,7 @@ def _start(spec: HospitalSpec, day: date, slot: int, share: float) -> datetime:
     return datetime.combine(day, time(), UTC) + timedelta(seconds=int(second))
 
 
-def _segments(spec: HospitalSpec, scene: _Scene) -> list[_Segment]:
+def _segments(spec: HospitalSpec, scene: Happening) -> list[_Segment]:
     return [
         _Segment(camera, scene, _path(spec, camera, scene.start), _changed(spec, camera, scene.day))
         for camera, room in enumerate(_rooms(spec))
@@ -303,7 +303,7 @@ class _Person:
     staff: bool
 
 
-def _people(spec: HospitalSpec, scene: _Scene) -> list[_Person]:
+def _people(spec: HospitalSpec, scene: Happening) -> list[_Person]:
     """Who is in the scene and what they do; three patients share a room's days."""
     if scene.programme == EMPTY:
         return []
@@ -354,15 +354,15 @@ def _cameras_csv(spec: HospitalSpec) -> bytes:
     return _csv(("camera_id", "ward", "room", "view", "crop"), rows)
 
 
-def _labels(segment: _Segment, people: Sequence[_Person]) -> list[tuple[str, ...]]:
+def _told(spec: HospitalSpec, scene: Happening) -> list[tuple[str, ...]]:
+    """The scene's rows of the label file, but for the segment's path."""
     rows: list[tuple[str, ...]] = []
-    for person in people:
+    for person in _people(spec, scene):
         for one in person.performance.intervals:
-            event = segment.scene.event if one.label in ("fall", "lying_after_fall") else ""
             rows.append((
-                segment.path, f"{one.start_s:.2f}", f"{one.end_s:.2f}", one.label, "simulated",
-                VISIT if person.staff else segment.scene.programme, one.zone or "", event,
-                person.subject,
+                f"{one.start_s:.2f}", f"{one.end_s:.2f}", one.label, "simulated",
+                VISIT if person.staff else scene.programme, one.zone or "",
+                scene.event if one.label in ("fall", "lying_after_fall") else "", person.subject,
             ))  # fmt: skip
     return rows
 

@@ -151,7 +151,7 @@ class Performer:
     """Acts in a room, one act after the other; `performance` gives the result.
 
     `start` names the posture at the beginning: "stand" on the free floor, "sit" on the chair,
-    "lie" in bed, or "door" outside the doorway.
+    "lie" in bed, or "corridor" outside, out of sight (then `come_in` is the first act).
     """
 
     def __init__(
@@ -160,7 +160,7 @@ class Performer:
         room: Room,
         rng: np.random.Generator,
         *,
-        start: Literal["stand", "sit", "lie", "door"] = "stand",
+        start: Literal["stand", "sit", "lie", "corridor"] = "stand",
         style: Style | None = None,
         rate_hz: float = RATE_HZ,
     ) -> None:
@@ -170,6 +170,7 @@ class Performer:
         self._samples = 0
         self._intervals: list[tuple[int, int, str, str | None]] = []
         self._now = np.zeros(len(PARAMETERS))
+        self._gone = False
         self._on: Literal["floor", "chair", "edge", "bed", "down"] = "floor"
         self._set(self._standing())
         if start == "stand":
@@ -184,9 +185,8 @@ class Performer:
             self._set(self._bed_turn())
             self._on = "bed"
         else:
-            x, y = room.door
-            outside = x + 0.9 * (1.0 if x > 0 else -1.0)
-            self._set({"x": outside, "y": y, "yaw": math.pi if x > 0 else 0.0})
+            x, y = room.corridor
+            self._set({"x": x, "y": y, "yaw": math.pi / 2})
 
     # What is asked of it.
 
@@ -227,7 +227,8 @@ class Performer:
         lively = {"floor": 1.0, "chair": 1.0, "edge": 1.0, "bed": 0.7, "down": 0.5}[self._on]
         with_arms = self._on in ("floor", "chair", "edge") and seconds > 2.0
         self._idle(seconds, lively * self.style.sway, gesture=with_arms)
-        self._name(label, zone, seconds)
+        if not self._gone:
+            self._name(label, zone, seconds)
 
     def walk_to(self, x: float, y: float, *, brake: bool = True) -> None:
         """Turn to the place and walk there; without `brake` it arrives in mid-stride."""
@@ -252,6 +253,27 @@ class Performer:
         rows[:, INDEX["y"]] = self._now[INDEX["y"]] + away_y * gone / distance
         self._append(rows)
         self._name("walking", None, since=began)
+
+    def come_in(self, after_s: float = 0.0) -> None:
+        """From the corridor through the doorway; nothing is named while it is out of sight."""
+        self._idle(max(0.1, after_s), 0.3)
+        out_of_sight = len(self._intervals)
+        outside, (door_x, door_y) = self.room.corridor, self.room.door
+        self.walk_to(outside[0], door_y, brake=False)
+        self.walk_to(door_x, door_y, brake=False)
+        del self._intervals[out_of_sight:]
+        self.walk_to(*self.room.threshold, brake=False)
+
+    def go_out(self) -> None:
+        """Through the doorway and along the corridor, out of sight; nothing is named there."""
+        self.walk_to(*self.room.threshold, brake=False)
+        self.walk_to(*self.room.door, brake=False)
+        out_of_sight = len(self._intervals)
+        outside, (_, door_y) = self.room.corridor, self.room.door
+        self.walk_to(outside[0], door_y, brake=False)
+        self.walk_to(*outside)
+        del self._intervals[out_of_sight:]
+        self._gone = True
 
     def turn_to(self, heading: float) -> None:
         """Turn on the spot, with small steps; labelled as walking."""
@@ -343,10 +365,10 @@ class Performer:
         self._on = "bed"
         self._name("other", "bed", since=began)
 
-    def turn_in_bed(self) -> None:
-        """From the back to the side or the other way, staying in bed."""
+    def turn_in_bed(self, onto: Literal["back", "other"] = "other") -> None:
+        """From the back to the side or the other way, staying in bed; or back onto the back."""
         began = self._samples
-        if abs(self._now[INDEX["twist"]]) > 0.5:
+        if onto == "back" or abs(self._now[INDEX["twist"]]) > 0.5:
             target = self._in_bed()
         else:
             side = float(self.rng.choice([-1.0, 1.0]))
@@ -884,12 +906,14 @@ def perform(
         known = ", ".join((*FALLS, *ORDINARY, VISIT))
         raise ValueError(f"no programme {programme!r}; there are: {known}")
     u = rng.uniform
-    start: Literal["stand", "sit", "lie", "door"] = {
+    start: Literal["stand", "sit", "lie", "corridor"] = {
         "lie_still": "lie", "leave_bed": "lie", "sit_still": "sit",
     }.get(programme, "stand")  # type: ignore[assignment]  # fmt: skip
     if programme == "stroll" and u() < 0.4:
-        start = "door"
+        start = "corridor"
     one = Performer(body, room, rng, start=start, rate_hz=rate_hz)
+    if start == "corridor":
+        one.come_in()
 
     def stroll() -> None:
         while one.time_s < duration_s:
@@ -964,8 +988,7 @@ def _perform_fall(
         if moment > 5:
             one.wait(u(0.2, 0.6) * (moment - 3.5))
             one.turn_in_bed()
-            one._path([(0.0, {}), (1.0, one._in_bed())], 1.0)
-            one._name("lying", "bed", 1.0)
+            one.turn_in_bed("back")
         one.wait(max(0.5, moment - one.time_s))
     else:
         while one.time_s < moment - 3.0:
@@ -997,18 +1020,14 @@ def _perform_visit(
     towards: tuple[float, float] | None,
 ) -> Performance:
     style = Style.draw(rng, staff=True)
-    one = Performer(body, room, rng, start="door", style=style, rate_hz=rate_hz)
-    one._idle(float(rng.uniform(0.05, 0.35)) * duration_s, 0.3)
+    one = Performer(body, room, rng, start="corridor", style=style, rate_hz=rate_hz)
+    one.come_in(float(rng.uniform(0.05, 0.3)) * duration_s)
     x, y = towards or (room.bed_edge_x, room.bed_y[0] + 0.6)
-    door = room.door
-    inside = door[0] + (-0.8 if door[0] > 0 else 0.8), door[1]
+    inside = room.threshold
     away = math.atan2(y - inside[1], x - inside[0])
-    stop = (x - 0.75 * math.cos(away), y - 0.75 * math.sin(away))
-    one.walk_to(*inside, brake=False)
-    one.walk_to(*stop)
+    one.walk_to(x - 0.75 * math.cos(away), y - 0.75 * math.sin(away))
     one.tend(float(rng.uniform(3.0, 5.0)))
     one.wait(float(rng.uniform(0.5, 2.0)))
     if rng.random() < 0.7:
-        one.walk_to(*inside, brake=False)
-        one.walk_to(door[0] + (0.9 if door[0] > 0 else -0.9), door[1])
+        one.go_out()
     return one.performance(duration_s)

@@ -73,10 +73,22 @@ class Room:
         return (self.width_m if self.bed_left else 0.0), 2.4
 
     @property
+    def corridor(self) -> tuple[float, float]:
+        """A place outside, beside the doorway, that no camera in the room can see, m."""
+        x, y = self.door
+        return x + self.inward * 0.9, y - 1.5
+
+    @property
+    def threshold(self) -> tuple[float, float]:
+        """A place just inside the doorway, m."""
+        x, y = self.door
+        return x - self.inward * 0.8, y
+
+    @property
     def free(self) -> tuple[float, float, float, float]:
         """Floor free of furniture as x0, x1, y0, y1, m."""
         low, high = self.bed_edge_x + 0.45 * self.inward, self.chair[0] - 0.75 * self.inward
-        return min(low, high), max(low, high), 2.5, self.depth_m - 0.7
+        return min(low, high), max(low, high), 2.7, self.depth_m - 0.7
 
     def spot(self, rng: np.random.Generator, margin_m: float = 0.0) -> tuple[float, float]:
         """A random place on the free floor, at least `margin_m` inside it."""
@@ -88,7 +100,7 @@ class Room:
 
     def clear(self, x: float, y: float) -> bool:
         """Whether a body part may come to lie there: inside the walls and off the furniture."""
-        if not (0.3 < x < self.width_m - 0.3 and 1.0 < y < self.depth_m - 0.3):
+        if not (0.3 < x < self.width_m - 0.3 and 2.2 < y < self.depth_m - 0.3):
             return False
         for box in self.furniture():
             near_x = box.low[0] - 0.12 < x < box.high[0] + 0.12

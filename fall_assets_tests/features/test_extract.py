@@ -170,17 +170,17 @@ def person_rows(found: SegmentFeatures) -> dict[str, NDArray[np.float32]]:
 
 @needs_samples
 def test_a_real_fall_is_one_person_going_down(network: MoveNet) -> None:
-    path = SAMPLES / "assist_iot" / "fall" / "05_vertical_fall_faint.mp4"
-    found = extract(ref(path, "0,0,0.6664,0.8889"), SETTINGS, network=network)
+    path = SAMPLES / "urfd" / "fall" / "fall-10-cam0.mp4"
+    found = extract(ref(path), SETTINGS, network=network)
     check_rows(found)
     person = person_rows(found)
     seen = person["boxes"][:, 4] > 0
     assert len(found.pose_tracks) == 1
     assert seen.mean() > 0.9
     assert person["boxes"][:10, 4].min() > 0.35
-    # The eyes stay above the ankles until the person falls; the box turns from tall to wide.
+    # The person falls off a chair: the box turns from tall to wide.
     height = person["boxes"][:, 3] - person["boxes"][:, 1]
     width = person["boxes"][:, 2] - person["boxes"][:, 0]
-    assert (height / width)[:10].min() > 1.5
-    assert (height / width)[-10:].max() < 1
+    assert (height / width)[:10].min() > 1.3
+    assert (height / width)[-5:].max() < 1
     assert found.features["person_y"][0] < found.features["person_y"][-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -139,6 +140,23 @@ def test_scenes_that_share_an_event_are_one_group() -> None:
     )
     assert groups(*films, rows=rows) == {
         "a": "scene-a", "b": "scene-a", "c": "scene-a", "d": "scene-d",
+    }  # fmt: skip
+
+
+def test_a_sites_patient_is_one_group_and_a_nurse_ties_nothing() -> None:
+    films = [video(name, scene=f"scene-{name}") for name in "abc"]
+    rows = labels(
+        label("a", 0, 4, "walking"),
+        label("a", 4, 5, "fall", "e1"),
+        label("a", 0, 20, "standing"),
+        label("b", 0, 20, "lying"),
+        label("b", 5, 9, "walking"),
+        label("c", 0, 20, "lying"),
+    ).with_columns(
+        subject=pl.Series(["patient-1", "patient-1", "nurse", "patient-1", "nurse", None])
+    )
+    assert groups(*films, rows=rows) == {
+        "a": "site/patient-1", "b": "site/patient-1", "c": "scene-c",
     }  # fmt: skip
 
 

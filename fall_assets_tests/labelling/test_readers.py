@@ -11,7 +11,7 @@ import pytest
 from fall_assets.footage.discovery import days_with_footage
 from fall_assets.footage.intake import take_in
 from fall_assets.footage.template import DEFAULT
-from fall_assets.labelling.readers import LabelReading, read_labels
+from fall_assets.labelling.readers import LabelReading, label_files, read_labels
 from fall_assets.lake.registry import LABELS, table
 from fall_assets_tests.footage_samples import SAMPLES, needs_samples
 from fall_assets_tests.labelling.rows import DAY, video, videos
@@ -345,6 +345,18 @@ def test_data_set_labels_of_absent_videos_are_counted(tmp_path: Path) -> None:
     )
     reading = read_labels(tmp_path, videos())
     assert (reading.labels.height, reading.problems.height, reading.absent_files) == (0, 0, 1)
+
+
+def test_every_label_file_is_listed(tmp_path: Path) -> None:
+    files = [
+        "gmdcsa24/Subject 1/ADL.csv",
+        "gmdcsa24/labels.csv",
+        "labels/2026-03-01.csv",
+        "urfd/urfall-cam0-falls.csv",
+    ]
+    for path in (*files, "gmdcsa24/Subject 1/notes.csv", "labels/notes.txt", "other/labels.csv"):
+        write(tmp_path, path, "")
+    assert [path.relative_to(tmp_path).as_posix() for path in label_files(tmp_path)] == files
 
 
 @pytest.fixture(scope="session")

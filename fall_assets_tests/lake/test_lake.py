@@ -358,6 +358,12 @@ def test_an_address_is_not_a_root() -> None:
         Lake("s3://bucket/lake")
 
 
+@pytest.mark.parametrize("letter", "[]^|\\%=")
+def test_a_root_below_which_tables_cannot_stand_is_refused(tmp_path: Path, letter: str) -> None:
+    with pytest.raises(PermanentFailureError, match="choose another folder"):
+        Lake(tmp_path / f"a{letter}b")
+
+
 def test_days_come_in_order(lake: Lake) -> None:
     days = [date(2026, 3, day) for day in (9, 10, 2)]
     for day in days:

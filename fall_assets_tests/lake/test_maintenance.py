@@ -41,7 +41,7 @@ def test_pinned_versions_stay_readable_and_others_go(lake: Lake) -> None:
     assert lake.read("camera_health")["cpu_percent"].unique().to_list() == [3.0]
     assert lake.read("camera_health", version=latest).height == 5
     for version in (first, third):
-        with pytest.raises(PermanentFailureError, match="files of version .* are gone"):
+        with pytest.raises(PermanentFailureError, match=r"files of version .* are gone"):
             lake.read("camera_health", version=version)
 
 

@@ -62,10 +62,15 @@ def test_the_lake_of_the_site_is_the_default(
     assert query("SELECT count(*) AS n FROM cameras")["n"].to_list() == [5]
 
 
-def test_a_root_may_hold_any_character(tmp_path: Path) -> None:
-    lake = Lake(tmp_path / "the lake's [1] *?")
+def test_a_root_may_hold_letters_that_mean_something_elsewhere(tmp_path: Path) -> None:
+    lake = Lake(tmp_path / "die Kamera's Lake *?# {é} 日 \" ~")
     lake.replace_partition("camera_health", DAY_1, rows("camera_health"), RUN)
+    lake.replace("cameras", rows("cameras"), RUN)
+    assert same_rows(lake.read("camera_health"), rows("camera_health"), "camera_health")
     assert query("FROM camera_health", lake.root).height == 5
+    lake.replace("cameras", rows("cameras", 3), RUN)
+    assert [done.files_removed for done in lake.maintain(retain_hours=0, exclusive=True)] == [1, 0]
+    assert query("FROM cameras", lake.root).height == 3
 
 
 def test_columns_that_came_later_are_null_in_older_rows(
@@ -162,7 +167,7 @@ def test_sql_that_duckdb_refuses_is_a_permanent_failure(lake: Lake) -> None:
         "SUMMARIZE camera_health",
         "SELECT 1 AS n UNION ALL SELECT 2",
         "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r WHERE n < 3) FROM r",
-        "WITH a AS (SELECT DISTINCT camera_id FROM camera_health) SELECT count(*) FROM a -- how many",
+        "WITH a AS (SELECT DISTINCT camera_id FROM camera_health) SELECT count(*) FROM a -- so",
         "SELECT 'COPY_QUERY_NODE' AS word",
     ],
 )

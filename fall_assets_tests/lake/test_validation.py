@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
+from typing import Any
 
 import polars as pl
 import pytest
@@ -32,7 +33,7 @@ TABLE = Table(
 )
 
 
-def things(**columns: object) -> pl.DataFrame:
+def things(**columns: list[Any]) -> pl.DataFrame:
     """Five things named a to e; other columns null unless given."""
     base = pl.DataFrame({"name": list("abcde")}).with_columns(
         pl.lit(None, dtype).alias(name) for name, dtype in TABLE.schema.items() if name != "name"
@@ -69,7 +70,7 @@ def test_what_the_registry_permits_passes_unchanged(data: st.DataObject, table: 
         ({"kind": ["a", "b", None, "c", "a"]}, "kind must be one of a, b: 1 row, first row 3"),
     ],
 )
-def test_a_broken_rule_is_named_with_its_rows(columns: dict[str, object], expected: str) -> None:
+def test_a_broken_rule_is_named_with_its_rows(columns: dict[str, list[Any]], expected: str) -> None:
     assert expected in complaint(things(**columns))
 
 
@@ -112,7 +113,7 @@ def test_columns_must_be_those_of_the_table() -> None:
         (
             "kind",
             pl.Series(["a", "b", "a", "b", None], dtype=pl.Categorical),
-            list("abab") + [None],
+            [*"abab", None],
         ),
         ("kind", pl.Series(["a"] * 5, dtype=pl.Enum(["a"])), ["a"] * 5),
         (
