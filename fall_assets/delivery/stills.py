@@ -17,6 +17,7 @@ import numpy.typing as npt
 from av.video.reformatter import Interpolation
 
 from fall_assets.errors import PermanentFailureError
+from fall_assets.footage.media import open_media
 
 Picture = npt.NDArray[np.uint8]
 KeyPoints = npt.NDArray[np.floating[Any]]
@@ -33,6 +34,8 @@ _SHOULDERS = slice(5, 7)
 _HIPS = slice(11, 13)
 # MoveNet gives lying people low scores; a wrong guess here only hides a bit more.
 _SEEN = 0.05
+# Of people who lie with their knees up, the network takes a knee for the head, at low scores.
+_SURE = 0.3
 
 
 class StillError(PermanentFailureError):
@@ -50,10 +53,10 @@ def still(
     """JPEG of the frame at `at_s` seconds from the segment's start, with nobody to recognise.
 
     `keypoints` (people, 17, 3): x, y as shares of the cropped picture, score; COCO's order. The
-    head of every person is reduced to 3 by 3 cells and the rest of the picture kept moderately
-    sharp. Without key points, or with nobody among them, the whole picture is made coarse. A time
-    before the start or after the end gives the first or last frame. `crop` is x0, y0, x1, y1 as
-    shares; `long_side` in pixels.
+    head of every person is reduced to 3 by 3 cells; the rest of the picture is kept moderately
+    sharp where every person's face was found for sure, and made coarse where one was not, where
+    nobody was found or where no key points are given. A time before the start or after the end
+    gives the first or last frame. `crop` is x0, y0, x1, y1 as shares; `long_side` in pixels.
 
     Privacy by default, not a proof: someone close to the camera whom the pose network did not see
     keeps 320 cells across the picture.
@@ -66,8 +69,8 @@ def still(
         raise ValueError(f"key points must have shape (people, 17, 3), got {people.shape}")
     height, width = picture.shape[:2]
     heads = [head for person in people if (head := head_box(person, width / height)) is not None]
-    # Every person must have a head to hide; else a face may be anywhere.
-    known = len(heads) > 0 and len(heads) == len(people)
+    # Every face must have been seen for sure; else one may be anywhere.
+    known = len(people) > 0 and bool((people[:, _FACE, 2].max(axis=1) >= _SURE).all())
     cells = min(_CELLS_HEADS_KNOWN if known else _CELLS_HEADS_UNKNOWN, max(width, height))
     coarse = _resize(picture, cells)
     for head in heads:
@@ -119,7 +122,7 @@ def head_box(person: KeyPoints, aspect: float) -> tuple[float, float, float, flo
 def _frame_at(path: Path, at_s: float) -> Picture:
     """The frame shown at that time, as RGB (height, width, 3)."""
     try:
-        with av.open(path) as container:
+        with open_media(path) as container:
             stream = container.streams.video[0]
             start = stream.start_time or 0
             if stream.time_base is None:

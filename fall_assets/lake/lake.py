@@ -274,9 +274,11 @@ class Lake:
         if delta is None:
             return described.empty().lazy()
         lazy = self._scan(delta, described)
-        if days is None:
-            return lazy
-        return lazy.filter(pl.col("day").is_in([_plain_day(day) for day in days]))
+        return (
+            lazy
+            if days is None
+            else lazy.filter(pl.col("day").is_in([_plain_day(day) for day in days]))
+        )
 
     def read(
         self,

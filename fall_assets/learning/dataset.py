@@ -6,7 +6,7 @@ is shown. What does not: cutting clips and folds (`labelling`), reading the lake
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,7 +15,7 @@ import polars as pl
 
 from fall_assets.errors import PermanentFailureError
 from fall_assets.learning.events import Fall
-from fall_assets.learning.metrics import Interval
+from fall_assets.learning.metrics import Interval, ScoredVideo
 from fall_assets.learning.windows import (
     Floats,
     SegmentTracks,
@@ -47,6 +47,23 @@ class VideoTruth:
     fold: int
     falls: tuple[Fall, ...]
     labels: tuple[Interval, ...]
+
+    def scored(
+        self, end_s: Iterable[float], score: Iterable[float], window_s: float = 4.0
+    ) -> ScoredVideo:
+        """The segment with a detector's scores: ends of windows in seconds, one score each."""
+        return ScoredVideo(
+            self.video_id,
+            self.camera_id,
+            self.dataset,
+            self.room,
+            self.duration_s,
+            window_s,
+            self.falls,
+            self.labels,
+            tuple(end_s),
+            tuple(score),
+        )
 
 
 @dataclass(frozen=True)

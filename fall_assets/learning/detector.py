@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,13 +68,13 @@ class Scores:
 
 @dataclass(frozen=True)
 class Detector:
-    """Networks, and the settings under which their scores mean what they meant in training.
+    """A network, and the settings under which its scores mean what they meant in training.
 
-    The score is the mean of the networks' log odds, of each window and of its mirror image, as a
+    The score is the mean of its members' log odds, of each window and of its mirror image, as a
     probability. `events.threshold` is the threshold. `training` records how it was made.
     """
 
-    networks: Sequence[TemporalNetwork]
+    network: TemporalNetwork
     feature_set: str
     windows: WindowSettings = field(default_factory=WindowSettings)
     events: EventSettings = field(default_factory=EventSettings)
@@ -87,8 +87,8 @@ class Detector:
 
     @property
     def parameters(self) -> int:
-        """Trainable parameters of all networks."""
-        return sum(p.numel() for network in self.networks for p in network.parameters())
+        """Trainable parameters of all members together."""
+        return sum(weights.numel() for weights in self.network.parameters())
 
     def with_threshold(self, threshold: float) -> Detector:
         """The same detector with another threshold."""
@@ -119,8 +119,8 @@ class Detector:
                     torch.from_numpy(pose_features(view, wide, self.windows.max_gap))
                     for view in (points, mirror(points))
                 ]
-                odds = [network(view) for network in self.networks for view in views]
-                parts.append(torch.sigmoid(torch.stack(odds).mean(dim=0)).numpy())
+                odds = torch.stack([self.network(view[None]).mean(dim=0) for view in views])
+                parts.append(torch.sigmoid(odds.mean(dim=0)).numpy())
         return np.concatenate(parts)
 
     def scores(self, tracks: SegmentTracks) -> Scores:
@@ -169,19 +169,16 @@ class Detector:
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
             raise DetectorFileError(f"{folder} is not empty: save a detector into a new folder")
-        tensors = {
-            f"{number}.{name}": tensor.contiguous()
-            for number, network in enumerate(self.networks)
-            for name, tensor in network.state_dict().items()
-        }
-        save_file(tensors, folder / WEIGHTS_FILE)
+        weights = {name: kept.contiguous() for name, kept in self.network.state_dict().items()}
+        save_file(weights, folder / WEIGHTS_FILE)
         settings = {
             "format": FORMAT,
             "algorithm": ALGORITHM,
             "feature_set": self.feature_set,
             "windows": asdict(self.windows),
             "events": asdict(self.events),
-            "networks": [asdict(network.settings) for network in self.networks],
+            "network": asdict(self.network.settings),
+            "members": self.network.members,
             "training": dict(self.training),
             "weights_sha256": _sha256(folder / WEIGHTS_FILE),
         }
@@ -217,22 +214,11 @@ class Detector:
                 )
             if _sha256(folder / WEIGHTS_FILE) != settings["weights_sha256"]:
                 raise DetectorFileError(f"the weights in {folder} were changed; train again")
-            tensors = load_file(folder / WEIGHTS_FILE)
-            networks = []
-            for number, sizes in enumerate(settings["networks"]):
-                sizes["dilations"] = tuple(sizes["dilations"])
-                network = TemporalNetwork(NetworkSettings(**sizes))
-                prefix = f"{number}."
-                network.load_state_dict(
-                    {
-                        name.removeprefix(prefix): tensor
-                        for name, tensor in tensors.items()
-                        if name.startswith(prefix)
-                    }
-                )
-                networks.append(network.eval())
+            sizes = {**settings["network"], "dilations": tuple(settings["network"]["dilations"])}
+            network = TemporalNetwork(NetworkSettings(**sizes), [0] * settings["members"])
+            network.load_state_dict(load_file(folder / WEIGHTS_FILE))
             return cls(
-                tuple(networks),
+                network.eval(),
                 settings["feature_set"],
                 WindowSettings(**settings["windows"]),
                 EventSettings(**settings["events"]),

@@ -26,7 +26,7 @@ from fall_assets.learning.metrics import (
     event_metrics,
     outcome,
 )
-from fall_assets.learning.windows import SegmentTracks, WindowSet, WindowSettings
+from fall_assets.learning.windows import WindowSet, WindowSettings
 
 if TYPE_CHECKING:
     from fall_assets.learning.detector import Detector
@@ -111,39 +111,37 @@ def cross_validate(
             f"footage lies in {len(folds)} folds, wanted 3 or more (one to learn from, one to "
             "choose the threshold on, one to judge): label footage of more scenes or subjects"
         )
-    members = min(settings.training.networks, len(folds) - 1)
-    total = len(folds) * members
-    bank = make_bank(learning_set, settings, simulated=simulated)
+    from fall_assets.learning.detector import Detector
+    from fall_assets.learning.training import Plan, train_members
+
+    turns = _turns(folds, settings.training.networks)
+    network = train_members(
+        _bank(learning_set, settings, simulated),
+        [
+            Plan(settings.training.seed * 1000 + number, frozenset(turn.learns_from))
+            for number, turn in enumerate(turns)
+        ],
+        settings.training,
+        progress,
+    )
+    detector = Detector(network, learning_set.feature_set, settings.windows, settings.events)
     scored: list[ScoredVideo] = []
     outcomes: list[VideoOutcome] = []
     thresholds: dict[int, float] = {}
-    for turn, fold in enumerate(folds):
-        others = [*folds[turn + 1 :], *folds[:turn]]
-        detectors = []
+    for fold in folds:
+        members = [number for number, turn in enumerate(turns) if turn.judges == fold]
         chosen_on: list[ScoredVideo] = []
-        for member in range(members):
-            # Spread over the others, so that every fold chooses as often as any other.
-            left_out = others[member * len(others) // members]
-            number = turn * members + member
-            detector = _train(
-                bank,
-                learning_set.feature_set,
-                [other for other in others if other != left_out],
-                replace(settings.training, networks=1, seed=settings.training.seed * 100 + number),
-                settings,
-                _part(progress, number, total),
-            )
-            detectors.append(detector)
-            chosen_on += score_videos(detector, learning_set, learning_set.videos_in([left_out]))
+        for number in members:
+            member = replace(detector, network=network.pick([number]))
+            held_out = learning_set.videos_in([turns[number].chooses_on])
+            chosen_on += score_videos(member, learning_set, held_out)
         thresholds[fold] = choose_threshold(
             chosen_on,
             settings.events,
             max_false_alarms_per_hour=settings.max_false_alarms_per_hour,
         )
-        together = replace(
-            detectors[0],
-            networks=tuple(network for detector in detectors for network in detector.networks),
-        ).with_threshold(thresholds[fold])
+        together = replace(detector, network=network.pick(members))
+        together = together.with_threshold(thresholds[fold])
         judged = score_videos(together, learning_set, learning_set.videos_in([fold]))
         scored += judged
         outcomes += [outcome(video, together.events) for video in judged]
@@ -162,16 +160,17 @@ def train_final(
 
     Give it `CrossValidation.threshold`; nothing is left here to choose one on.
     """
-    bank = make_bank(learning_set, settings, simulated=simulated)
-    detector = _train(
-        bank,
-        learning_set.feature_set,
-        learning_set.folds,
+    from fall_assets.learning.training import train_on
+
+    detector = train_on(
+        _bank(learning_set, settings, simulated),
         settings.training,
-        settings,
-        progress,
+        feature_set=learning_set.feature_set,
+        window_settings=settings.windows,
+        progress=progress,
     )
-    return replace(detector, training=settings.record()).with_threshold(threshold)
+    detector = replace(detector, events=settings.events, training=settings.record())
+    return detector.with_threshold(threshold)
 
 
 def judge(detector: Detector, learning_set: LearningSet) -> tuple[VideoOutcome, ...]:
@@ -189,7 +188,12 @@ def score_videos(
     detector: Detector, learning_set: LearningSet, truths: Sequence[VideoTruth]
 ) -> list[ScoredVideo]:
     """Scores of some segments of a set, with their truth."""
-    return [_with_truth(detector, truth, learning_set.tracks[truth.video_id]) for truth in truths]
+    videos = []
+    for truth in truths:
+        scores = detector.scores(learning_set.tracks[truth.video_id])
+        window_s = detector.windows.window_s
+        videos.append(truth.scored(scores.end_s.tolist(), scores.score.tolist(), window_s))
+    return videos
 
 
 def evaluation_frame(
@@ -211,29 +215,12 @@ def evaluation_frame(
     return pl.DataFrame(rows, schema=table("evaluation").schema)
 
 
-def _with_truth(detector: Detector, truth: VideoTruth, tracks: SegmentTracks) -> ScoredVideo:
-    scores = detector.scores(tracks)
-    return ScoredVideo(
-        truth.video_id,
-        truth.camera_id,
-        truth.dataset,
-        truth.room,
-        truth.duration_s,
-        detector.windows.window_s,
-        truth.falls,
-        truth.labels,
-        tuple(scores.end_s.tolist()),
-        tuple(scores.score.tolist()),
-    )
-
-
-def make_bank(
-    learning_set: LearningSet, settings: LearningSettings, *, simulated: WindowSet | None = None
+def _bank(
+    learning_set: LearningSet, settings: LearningSettings, simulated: WindowSet | None
 ) -> ExampleBank:
-    """Examples of all folds to train on, each in its fold's group."""
-    from fall_assets.learning import training
+    from fall_assets.learning.training import make_bank
 
-    return training.make_bank(
+    return make_bank(
         training_windows(learning_set, settings.windows),
         settings.training,
         simulated=simulated,
@@ -241,33 +228,22 @@ def make_bank(
     )
 
 
-def _train(
-    bank: ExampleBank,
-    feature_set: str,
-    folds: Sequence[int],
-    training_settings: TrainingSettings,
-    settings: LearningSettings,
-    progress: Progress | None,
-) -> Detector:
-    from fall_assets.learning.training import train_on
+@dataclass(frozen=True)
+class _Turn:
+    """One member of a cross-validation and what it does with each fold."""
 
-    detector = train_on(
-        bank,
-        training_settings,
-        feature_set=feature_set,
-        groups=folds,
-        window_settings=settings.windows,
-        progress=progress,
-    )
-    return replace(detector, events=settings.events)
+    judges: int
+    chooses_on: int
+    learns_from: tuple[int, ...]
 
 
-def _part(progress: Progress | None, number: int, parts: int) -> Progress | None:
-    """Progress of one of several equal pieces of work, told as progress of the whole."""
-    if progress is None:
-        return None
-
-    def report(done: int, total: int) -> None:
-        progress(number * total + done, parts * total)
-
-    return report
+def _turns(folds: Sequence[int], networks: int) -> list[_Turn]:
+    turns = []
+    for place, fold in enumerate(folds):
+        others = [*folds[place + 1 :], *folds[:place]]
+        count = min(networks, len(others))
+        # Spread over the others, so that every fold chooses as often as any other.
+        for left_out in (others[number * len(others) // count] for number in range(count)):
+            rest = tuple(other for other in others if other != left_out)
+            turns.append(_Turn(fold, left_out, rest))
+    return turns

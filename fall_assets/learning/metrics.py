@@ -46,7 +46,6 @@ class ScoredVideo:
     labels: tuple[Interval, ...]
     end_s: tuple[float, ...]
     score: tuple[float, ...]
-    track: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

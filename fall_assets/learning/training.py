@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -86,6 +86,20 @@ class ExampleBank:
         return len(self.group)
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What one member learns from: examples of some groups (none: of all), and simulated ones."""
+
+    seed: int
+    groups: frozenset[int] | None = None
+
+    def examples(self, bank: ExampleBank) -> Wholes:
+        """Numbers of its examples in a bank."""
+        if self.groups is None:
+            return np.arange(len(bank))
+        return np.flatnonzero(np.isin(bank.group, [*self.groups, SIMULATED]))
+
+
 def make_bank(
     windows: WindowSet,
     settings: TrainingSettings,
@@ -154,53 +168,60 @@ def train_on(
     settings: TrainingSettings,
     *,
     feature_set: str,
-    groups: Collection[int] | None = None,
     window_settings: WindowSettings | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Detector:
-    """The same from a bank: only examples of some groups (default: all) and simulated ones."""
-    chosen = np.ones(len(bank), np.bool_)
-    if groups is not None:
-        chosen = np.isin(bank.group, [*groups, SIMULATED])
-    indices = np.flatnonzero(chosen)
-    _check_classes(bank.target.numpy()[indices])
-    total = settings.networks * settings.steps
-    networks = []
-    with _reproducible(settings.threads):
-        for number in range(settings.networks):
-
-            def report(done: int, before: int = number * settings.steps) -> None:
-                if progress is not None:
-                    progress(before + done, total)
-
-            networks.append(_fit(bank, indices, settings, settings.seed * 1000 + number, report))
+    """The same from a bank, of which all examples are used."""
+    plans = [Plan(settings.seed * 1000 + number) for number in range(settings.networks)]
     return Detector(
-        tuple(networks),
+        train_members(bank, plans, settings, progress),
         feature_set,
         window_settings or WindowSettings(),
         training={"settings": asdict(settings)},
     )
 
 
-def _fit(
+def train_members(
     bank: ExampleBank,
-    indices: Wholes,
+    plans: Sequence[Plan],
     settings: TrainingSettings,
-    seed: int,
-    report: Callable[[int], None],
+    progress: Callable[[int, int], None] | None = None,
 ) -> TemporalNetwork:
-    torch.manual_seed(seed)
-    rng = np.random.default_rng(seed)
-    network = TemporalNetwork(settings.network)
-    _normalise(network, bank.features[rng.permutation(indices)[: 2 * _CHUNK]].float())
-    chances = _chances(
-        bank.target.numpy()[indices], bank.group[indices], np.ones(len(indices)), settings
-    )
-    draws = torch.from_numpy(rng.choice(indices, (settings.steps, settings.batch), p=chances))
+    """Train one member per plan, all at the same time and each on its own examples.
+
+    Raises:
+        TooLittleDataError: where a plan leaves no fall, or nothing else, to learn from.
+    """
+    network = TemporalNetwork(settings.network, [plan.seed for plan in plans])
+    draws = np.empty((settings.steps, len(plans), settings.batch), np.int64)
+    for member, plan in enumerate(plans):
+        rng = np.random.default_rng(plan.seed)
+        indices = plan.examples(bank)
+        targets = bank.target.numpy()[indices]
+        _check_classes(targets)
+        chances = _chances(targets, bank.group[indices], np.ones(len(indices)), settings)
+        draws[:, member] = rng.choice(indices, draws[:, member].shape, p=chances)
+        _normalise(network, member, bank.features[rng.permutation(indices)[:_CHUNK]].float())
+    with _reproducible(settings.threads, settings.seed):
+        return _fit(network, bank, torch.from_numpy(draws), settings, progress)
+
+
+def _fit(
+    network: TemporalNetwork,
+    bank: ExampleBank,
+    draws: torch.Tensor,
+    settings: TrainingSettings,
+    progress: Callable[[int, int], None] | None,
+) -> TemporalNetwork:
     smooth = settings.label_smoothing
-    loss_of = nn.BCEWithLogitsLoss()
+    # Members share no weights and Adam works on each weight alone: training them on the sum of
+    # their losses is training each of them on its own.
+    loss_of = nn.BCEWithLogitsLoss(reduction="sum")
     optimiser = torch.optim.AdamW(
-        network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
+        network.parameters(),
+        settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        fused=True,
     )
     averaged = copy.deepcopy(network).eval()
     network.train()
@@ -208,14 +229,13 @@ def _fit(
         for options in optimiser.param_groups:
             options["lr"] = settings.learning_rate * _rate(step, settings.steps)
         target = bank.target[batch] * (1 - 2 * smooth) + smooth
-        loss = loss_of(network(bank.features[batch].float()), target)
+        loss = loss_of(network(bank.features[batch].float()), target) / settings.batch
         optimiser.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
         _move_towards(averaged, network, 1 - settings.average)
-        if (step + 1) % _REPORT_STEPS == 0 or step + 1 == settings.steps:
-            report(step + 1)
+        if progress is not None and ((step + 1) % _REPORT_STEPS == 0 or step + 1 == len(draws)):
+            progress(step + 1, len(draws))
     return averaged
 
 
@@ -240,7 +260,8 @@ def _chances(
             total = weight[stratum].sum()
             if total > 0:
                 chances[stratum] = weight[stratum] / total * class_share * share
-    return chances / chances.sum()
+    total = chances.sum()
+    return np.asarray(chances / total)
 
 
 def _check_classes(target: npt.NDArray[Any]) -> None:
@@ -252,10 +273,10 @@ def _check_classes(target: npt.NDArray[Any]) -> None:
             )
 
 
-def _normalise(network: TemporalNetwork, features: torch.Tensor) -> None:
+def _normalise(network: TemporalNetwork, member: int, features: torch.Tensor) -> None:
     flat = features.flatten(0, 1)
-    network.mean.copy_(flat.mean(dim=0))
-    network.deviation.copy_(flat.std(dim=0).clamp(min=0.05))
+    network.mean[member] = flat.mean(dim=0)
+    network.deviation[member] = flat.std(dim=0).clamp(min=0.05)
 
 
 @torch.no_grad()
@@ -273,12 +294,13 @@ def _rate(step: int, steps: int, warm_up: float = 0.1) -> float:
 
 
 @contextmanager
-def _reproducible(threads: int) -> Iterator[None]:
+def _reproducible(threads: int, seed: int) -> Iterator[None]:
     """A fixed number of threads, and the caller's random numbers left as they were."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
         with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
             yield
     finally:
         torch.set_num_threads(before)

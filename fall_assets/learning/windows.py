@@ -122,7 +122,7 @@ class WindowSet:
             object.__setattr__(self, "weight", np.ones(count, np.float32))
         if count and not len(self.group):
             object.__setattr__(self, "group", np.zeros(count, np.int64))
-        lengths = {count, *map(len, (self.keypoints, self.aspect, self.weight, self.group))}
+        lengths = {count, len(self.keypoints), len(self.aspect), len(self.weight), len(self.group)}
         if len(lengths) > 1:
             raise ValueError(f"arrays of different lengths: {sorted(lengths)}")
 

@@ -7,6 +7,7 @@ light (`render.py`).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -39,6 +40,7 @@ class Camera:
         """Focal length in pixels."""
         return self.width / 2 / float(np.tan(np.deg2rad(self.field_deg) / 2))
 
+    @cached_property
     def axes(self) -> Array:
         """Rows: the picture's right, down and forward directions in the world, shape (3, 3)."""
         forward = np.subtract(self.target, self.position).astype(np.float64)
@@ -59,7 +61,7 @@ class Camera:
 
         Points behind the camera are held at `NEAREST_M`; a caller who cares looks at the depth.
         """
-        seen = (points - np.asarray(self.position)) @ self.axes().T
+        seen = (points - np.asarray(self.position)) @ self.axes.T
         depth = seen[..., 2]
         scale = self.focal_px / np.maximum(depth, NEAREST_M)
         pixels = seen[..., :2] * scale[..., None] + np.array([self.width / 2, self.height / 2])
@@ -69,7 +71,7 @@ class Camera:
         """Directions through pixel centres, scaled to depth 1: (height/step, width/step, 3)."""
         columns = (np.arange(0, self.width, step) + step / 2 - self.width / 2) / self.focal_px
         rows = (np.arange(0, self.height, step) + step / 2 - self.height / 2) / self.focal_px
-        right, down, forward = self.axes()
+        right, down, forward = self.axes
         directions: Array = columns[None, :, None] * right + rows[:, None, None] * down + forward
         return directions
 

@@ -475,7 +475,7 @@ def _sensor(spec: HospitalSpec, segment: _Segment, rng: np.random.Generator) -> 
     exposure, noise, warmth = own.uniform(0.84, 1.0), own.uniform(1.5, 3.0), own.uniform(-3, 4)
     exposure *= rng.uniform(0.97, 1.03)
     if segment.changed:
-        exposure, noise = exposure * 0.62, noise * 2.5
+        exposure, noise = exposure * 0.62, noise * 2.0
     return Sensor(float(exposure), float(noise), float(warmth))
 
 
@@ -526,7 +526,7 @@ def encode(path: Path, frames: Iterator[Picture], fps: int) -> None:
 
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    options = {"preset": "veryfast", "crf": "26", "bf": "0", "threads": "1", "g": str(2 * fps)}
+    options = {"preset": "ultrafast", "crf": "28", "bf": "0", "threads": "1", "g": str(2 * fps)}
     try:
         with av.open(str(part), "w", format="mp4") as container:
             stream = container.add_stream("libx264", rate=fps, options=options)

@@ -402,8 +402,8 @@ def _draw(
     layer = np.asarray(cv2.GaussianBlur(layer, (0, 0), min(soft, 3.0)), np.uint8)
     mask[near > depth[y0:y1, x0:x1] + 0.10] = 0
     mask = np.asarray(cv2.blur(mask, (2, 2)), np.uint8)
-    weight = mask[..., None].astype(np.uint16)
-    view[:] = ((layer * weight + view * (255 - weight) + 127) // 255).astype(np.uint8)
+    weight = mask.astype(np.float32) / 255
+    view[:] = cv2.blendLinear(layer, np.ascontiguousarray(view), weight, 1 - weight)
 
 
 def _parts(
@@ -525,7 +525,7 @@ def _shadow(picture: Picture, camera: Camera, joints: Array, depth: NDArray[np.f
     shape = cv2.convexHull((pixels - np.array([x0, y0])).astype(np.float32)).astype(np.int32)
     cv2.fillConvexPoly(mask, shape, (70.0,))
     soft = cv2.blur(cv2.blur(mask, (2 * int(size) + 1,) * 2), (2 * int(size) + 1,) * 2)
-    keep = 255 - soft.astype(np.uint16)
+    keep = np.asarray(cv2.bitwise_not(soft), np.uint8)
     keep[depth[y0:y1, x0:x1] < float(away.min()) - 0.25] = 255
     view = picture[y0:y1, x0:x1]
-    view[:] = (view * keep[..., None] // 255).astype(np.uint8)
+    cv2.multiply(view, cv2.merge([keep, keep, keep]), dst=view, scale=1 / 255)

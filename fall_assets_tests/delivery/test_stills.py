@@ -96,8 +96,10 @@ def test_without_a_known_head_the_whole_picture_is_coarse(
     assert detail(picture, 0.15, 0.6) < 0.1 * detail(scene(5), 0.15, 0.6)
 
 
-def test_one_person_without_a_head_makes_all_coarse(video: Path) -> None:
-    both = np.concatenate([person(), np.zeros((1, 17, 3))])
+@pytest.mark.parametrize("score", [0.0, 0.1, 0.25])
+def test_one_face_that_is_not_sure_makes_all_coarse(video: Path, score: float) -> None:
+    both = np.concatenate([person(), person()])
+    both[1, :, 2] = score
     picture = seen(still(video, 0.5, keypoints=both))
     assert detail(picture, 0.15, 0.6) < 0.1 * detail(scene(5), 0.15, 0.6)
 

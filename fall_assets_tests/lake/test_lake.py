@@ -10,6 +10,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from deltalake import DeltaTable, TableFeatures
 from deltalake.exceptions import CommitFailedError
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -325,6 +326,15 @@ def test_a_column_that_older_rows_cannot_have_is_refused(
     monkeypatch.setitem(TABLES, "camera_health", _with_column("camera_health", column))
     with pytest.raises(PermanentFailureError, match=r"another schema; columns .*: temperature"):
         lake.replace_partition("camera_health", DAY_2, rows("camera_health", day=DAY_2), RUN)
+
+
+def test_a_table_that_another_tool_made_unreadable_is_not_read_wrongly(lake: Lake) -> None:
+    lake.replace("cameras", rows("cameras"), RUN)
+    DeltaTable(lake.root / "tables" / "cameras").alter.add_feature(
+        TableFeatures.DeletionVectors, allow_protocol_versions_increase=True
+    )
+    with pytest.raises(PermanentFailureError, match="changed by another tool to reader version 3"):
+        lake.read("cameras")
 
 
 # Files and places --------------------------------------------------------------------------------
