@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from fall_assets.site import Site, project_root, site_from_environment
 
 F = TypeVar("F", bound=Callable[..., Any])
 BAR_WIDTH = 30
+_FAILURE = re.compile(r"(?!dagster\._core\.errors)[\w.]+(Error|Failure|Exception): ")
 
 
 class _Group(click.Group):
@@ -226,10 +228,9 @@ def _simulate(site: Site, seed: int) -> None:
 
 def _execute_lifecycle(site: Site, first: str, last: str) -> int:
     """Run the job as a person would, show what matters of its log, keep all of it in a file."""
-    tags = {
-        "dagster/asset_partition_range_start": first,
-        "dagster/asset_partition_range_end": last,
-    }
+    from fall_assets.jobs import RANGE_END_TAG, RANGE_START_TAG
+
+    tags = {RANGE_START_TAG: first, RANGE_END_TAG: last}
     command = [
         str(Path(sys.executable).parent / "dagster"),
         *("job", "execute", "-m", "fall_assets.definitions", "-j", "lifecycle"),
@@ -261,6 +262,8 @@ def _execute_lifecycle(site: Site, first: str, last: str) -> int:
 
 def _worth_showing(line: str) -> str | None:
     """What a person who waits wants to see of a line of Dagster's log; None for the rest."""
+    if _FAILURE.match(line):
+        return f"    {line.rstrip()}"
     parts = line.rstrip().split(" - ")
     if len(parts) < 5 or parts[1] != "dagster":
         return None

@@ -11,6 +11,8 @@ LEARNING = dg.AssetSelection.assets("training_set", "candidate_model", "evaluati
 DELIVERY = dg.AssetSelection.assets("registered_model", "drift_reference")
 OPERATION = dg.AssetSelection.assets("predictions", "alerts", "drift_report")
 
+RANGE_START_TAG = "dagster/asset_partition_range_start"
+RANGE_END_TAG = "dagster/asset_partition_range_end"
 LEARNING_TAGS = {"fall_assets/learning": "true"}
 
 lifecycle = dg.define_asset_job(
@@ -20,7 +22,6 @@ lifecycle = dg.define_asset_job(
         "Once around the loop, over a range of days (tags dagster/asset_partition_range_start "
         "and _end). The newest day is held back from learning: it plays today."
     ),
-    config={"ops": {"training_set": {"config": {"days_held_back": 1}}}},
     executor_def=dg.in_process_executor,
     tags=LEARNING_TAGS,
 )

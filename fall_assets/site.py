@@ -49,6 +49,7 @@ class LearningChoices:
     seed: int = 0
     folds: int = 5
     simulated_windows: int = 2000
+    training_steps: int = 300
 
 
 @dataclass(frozen=True)

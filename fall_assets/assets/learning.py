@@ -1,6 +1,7 @@
 """Learning: features, a pinned training set, a candidate, and how well it finds falls."""
 
 from collections.abc import Iterator
+from datetime import date
 
 import dagster as dg
 import polars as pl
@@ -17,6 +18,7 @@ from fall_assets.automation.conditions import (
     when_learning_material_changed,
     when_upstream_changed,
 )
+from fall_assets.jobs import LEARNING_TAGS, RANGE_END_TAG
 from fall_assets.partitions import DAYS
 from fall_assets.pipeline.features import extract_day
 from fall_assets.pipeline.learning import (
@@ -25,8 +27,6 @@ from fall_assets.pipeline.learning import (
     train_candidate,
 )
 from fall_assets.resources.site import SiteResource
-
-LEARNING_TAGS = {"fall_assets/learning": "true"}
 
 
 @dg.multi_asset(
@@ -73,10 +73,14 @@ def decoding(
 
 
 class TrainingSetConfig(dg.Config):
-    """Which days to learn from."""
+    """Which days to learn from.
+
+    `days_held_back` of the newest days with footage are left out. Unless told otherwise that is
+    one day in a run over a range of days, where the newest plays today, and none elsewhere.
+    """
 
     last_day: str | None = None
-    days_held_back: int = 0
+    days_held_back: int | None = None
 
 
 @dg.asset(
@@ -88,11 +92,12 @@ def training_set(
     context: dg.AssetExecutionContext, config: TrainingSetConfig, site: SiteResource
 ) -> dg.MaterializeResult[None]:
     """What is learned from, pinned: table versions, folds, and the hash of the list of clips."""
-    from datetime import date
-
     last_day = date.fromisoformat(config.last_day) if config.last_day else None
+    held_back = config.days_held_back
+    if held_back is None:
+        held_back = int(RANGE_END_TAG in context.run.tags)
     with working(context, site) as work:
-        cut = cut_training_set(work, last_day=last_day, days_held_back=config.days_held_back)
+        cut = cut_training_set(work, last_day=last_day, days_held_back=held_back)
     clips = cut.manifest
     return dg.MaterializeResult(
         metadata={

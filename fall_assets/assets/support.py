@@ -33,9 +33,8 @@ def days_of(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -
 @contextmanager
 def working(context: dg.AssetExecutionContext, site: SiteResource) -> Iterator[Work]:
     """Work in the name of this run; a permanent failure is not tried again."""
-    work = Work(site.site(), site.lake(), context.run_id, code_version(), context.log.info)
     try:
-        yield work
+        yield Work(site.site(), site.lake(), context.run_id, code_version(), context.log.info)
     except PermanentFailureError as failure:
         raise dg.Failure(str(failure), allow_retries=False) from failure
 

@@ -24,7 +24,6 @@ from fall_assets.resources.site import SiteResource
 
 DRIFT_ID_TAG = "fall_assets/drift_id"
 REASON_TAG = "fall_assets/reason"
-RANGE_TAGS = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
 _TAG_LENGTH = 255
 
 
@@ -86,11 +85,11 @@ def label_sensor(
     days = site.lake().days("videos")
     if not days or not files:
         return dg.SkipReason("no footage to label yet" if files else "no label files yet")
-    start, end = min(days).isoformat(), max(days).isoformat()
     request = dg.RunRequest(
         run_key=f"labels-{state}",
         tags={
-            **dict(zip(RANGE_TAGS, (start, end), strict=True)),
+            jobs.RANGE_START_TAG: min(days).isoformat(),
+            jobs.RANGE_END_TAG: max(days).isoformat(),
             REASON_TAG: "label files changed",
         },
     )

@@ -12,7 +12,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -112,7 +113,7 @@ class Detector:
         from fall_assets.learning.augmentation import mirror
 
         parts = [np.zeros(0, np.float32)]
-        with torch.inference_mode():
+        with _one_thread(), torch.inference_mode():
             for at in range(0, len(keypoints), _BATCH):
                 points, wide = keypoints[at : at + _BATCH], aspect[at : at + _BATCH]
                 views = [
@@ -238,6 +239,19 @@ def digest(folder: Path) -> str:
     """
     both = "".join(_sha256(folder / name) for name in (SETTINGS_FILE, WEIGHTS_FILE))
     return hashlib.sha256(both.encode()).hexdigest()
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """A segment's batch is so small that waking further threads costs more than they bring."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _sha256(path: Path) -> str:

@@ -21,8 +21,9 @@ class EventSettings:
     """When scores become an event.
 
     An event is raised by `confirm` scores in a row at or over `threshold`; it lasts while scores
-    stay at or over `release_share` of the threshold. Two raises less than `merge_gap_s` apart
-    are one event: a person who lies on the floor and moves is not a second fall.
+    stay at or over `release_share` of the threshold and no window's length is missing. Two
+    raises less than `merge_gap_s` apart are one event: a person who lies on the floor and moves
+    is not a second fall.
     """
 
     threshold: float = 0.5
@@ -124,7 +125,7 @@ def to_events(
     for now, value in zip(end_s, score, strict=True):
         if now <= previous:
             raise ValueError(f"times must rise: {now} after {previous}")
-        if lasting and now - previous > settings.merge_gap_s:
+        if now - previous > window_s:  # a hole in the footage
             lasting = False
         previous = now
         run = run + 1 if value >= settings.threshold else 0

@@ -10,6 +10,7 @@ seen before it, after it, or on what else is in the batch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -159,7 +160,7 @@ def scored_ends(duration_s: float, settings: WindowSettings | None = None) -> li
     """
     settings = settings or WindowSettings()
     last = int(duration_s * settings.rate_hz + _TINY) / settings.rate_hz
-    count = int((last - settings.first_end_s) / settings.stride_s + _TINY) + 1
+    count = math.floor((last - settings.first_end_s) / settings.stride_s + _TINY) + 1
     ends = [round(settings.first_end_s + i * settings.stride_s, 6) for i in range(max(count, 0))]
     if last > 0 and (not ends or last - ends[-1] > _TINY):
         ends.append(round(last, 6))
@@ -301,7 +302,7 @@ def pose_features(keypoints: Floats, aspect: Floats | float, max_gap: int = 8) -
             direction,
             (head - feet) / scale,
             box / scale,
-            np.log((box[..., 1:] + 0.02) / (box[..., :1] + 0.02)),
+            np.log((box[..., 1:] / scale + 0.05) / (box[..., :1] / scale + 0.05)),
             visible[..., None],
             scores.mean(axis=-1, keepdims=True),
             np.exp(-np.clip(edges, 0, 1) / _EDGE_SHARE) * visible[..., None],

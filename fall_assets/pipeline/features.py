@@ -82,7 +82,8 @@ def extract_day(work: Work, day: date) -> FeatureDay:
             tracks = _commit(work, "pose_tracks", day, new_tracks)
             features = _commit(work, "features", day, new_features)
             new_features, new_tracks = [features], [tracks]
-    if not missing:
+    if not missing and features.height < work.lake.read("features", days=[day]).height:
+        # Segments went away: their rows go, too.
         tracks = _commit(work, "pose_tracks", day, new_tracks)
         features = _commit(work, "features", day, new_features)
     if failed and features.is_empty():

@@ -23,8 +23,8 @@ from fall_assets.lake.registry import one_row, table
 from fall_assets.learning.dataset import LearningSet
 from fall_assets.learning.detector import ALGORITHM
 from fall_assets.learning.events import EventSettings
-from fall_assets.learning.metrics import VideoOutcome, outcome
-from fall_assets.learning.windows import WindowSet
+from fall_assets.learning.metrics import ScoredVideo, VideoOutcome, outcome
+from fall_assets.learning.windows import WindowSet, WindowSettings
 from fall_assets.lineage import git_commit, lock_sha256
 from fall_assets.pipeline.models import champion, tracking
 from fall_assets.pipeline.work import Work
@@ -71,7 +71,8 @@ def cut_training_set(
     Args:
         work: the site and its lake.
         last_day: newest day to learn from; None takes all.
-        days_held_back: of the days with footage, so many of the newest are left out.
+        days_held_back: of the days with footage, so many of the newest are left out, but never
+            all.
 
     Raises:
         PermanentFailureError: there are no clips with pose tracks, or too few groups to split.
@@ -82,7 +83,7 @@ def cut_training_set(
     days = sorted(set(clips["day"]))
     if last_day is not None:
         days = [day for day in days if day <= last_day]
-    days = days[: len(days) - days_held_back] if days_held_back else days
+    days = days[: max(1, len(days) - days_held_back)]
     feature_set = FeatureSettings().version
     with_features = (
         lake.read("features", columns=["video_id", "feature_set"])
@@ -252,43 +253,39 @@ class Judged:
 def evaluate_candidate(work: Work) -> Judged:
     """Count the newest candidate's events, and the champion's on the same clips beside them.
 
-    The candidate is judged by what networks made of segments that they had not seen. The champion
-    may have learned from some of them, which flatters it.
+    Both are judged by what networks made of segments that they had not seen: segments that the
+    champion learned from count by its own cross-validation, all others by the champion itself.
     """
     from fall_assets.learning.evaluate import evaluation_frame, judge
 
     candidate = newest_candidate(work)
     training_set = load_training_set(work, candidate["training_set_id"])
     learning_set = load_learning_set(work, training_set)
-    outcomes = _out_of_fold(work, candidate["run_id"], learning_set)
-    now = datetime.now(UTC)
-    frames = [
-        evaluation_frame(
-            outcomes,
-            run_id=candidate["run_id"],
-            training_set_id=training_set.id,
-            role="candidate",
-            evaluated_utc=now,
-        )
-    ]
+    outcomes = list(_out_of_fold(work, candidate["run_id"], learning_set).values())
+    judged = {"candidate": (candidate["run_id"], outcomes)}
     serving = tracking(work.site).champion()
     if serving is not None:
         detector, _ = champion(work.site)
         if detector.feature_set == learning_set.feature_set:
-            frames.append(
-                evaluation_frame(
-                    judge(detector, learning_set),
-                    run_id=serving.run_id,
-                    training_set_id=training_set.id,
-                    role="champion",
-                    evaluated_utc=now,
-                )
-            )
+            own = _out_of_fold(work, serving.run_id, learning_set)
+            beside = [own.get(seen.video.video_id, seen) for seen in judge(detector, learning_set)]
+            judged["champion"] = (serving.run_id, beside)
         else:
             work.log(
                 f"champion {serving.version} uses feature set {detector.feature_set}, which this "
                 "training set does not hold: it is not judged beside the candidate"
             )
+    now = datetime.now(UTC)
+    frames = [
+        evaluation_frame(
+            found,
+            run_id=run_id,
+            training_set_id=training_set.id,
+            role=role,
+            evaluated_utc=now,
+        )
+        for role, (run_id, found) in judged.items()
+    ]
     rows = pl.concat(frames)
     work.lake.upsert("evaluation", rows, work.provenance())
     return Judged(candidate["run_id"], rows.to_dicts(), plots_of(outcomes))
@@ -310,10 +307,9 @@ def learning_settings(work: Work) -> LearningSettings:
     """The settings that a candidate is learned with on this site. Loads torch."""
     from fall_assets.learning.evaluate import default_settings
 
-    settings = default_settings()
-    return replace(
-        settings, training=replace(settings.training, seed=work.site.settings.learning.seed)
-    )
+    settings, choices = default_settings(), work.site.settings.learning
+    training = replace(settings.training, seed=choices.seed, steps=choices.training_steps)
+    return replace(settings, training=training)
 
 
 def simulated_windows(work: Work, learning_set: LearningSet) -> WindowSet | None:
@@ -358,16 +354,32 @@ def _fold_scores(
     return pl.concat(frames)
 
 
-def _out_of_fold(work: Work, run_id: str, learning_set: LearningSet) -> list[VideoOutcome]:
-    """The outcomes of a candidate's cross-validation, from the scores kept in the lake."""
-    scores = work.lake.read("fold_scores").filter(pl.col("run_id") == run_id)
-    outcomes = []
+def _out_of_fold(work: Work, run_id: str, learning_set: LearningSet) -> dict[str, VideoOutcome]:
+    """What cross-validation made of the set's segments, by segment, from the scores in the lake.
+
+    A segment that the run's cross-validation did not hold is not in it.
+    """
+    scores = work.lake.read("fold_scores").filter(
+        pl.col("run_id") == run_id, pl.col("video_id").is_in(list(learning_set.truths))
+    )
+    outcomes = {}
     for (video_id,), rows in scores.sort("video_id", "end_s").group_by(
         ["video_id"], maintain_order=True
     ):
         truth = learning_set.truths[str(video_id)]
-        events = EventSettings(threshold=rows["threshold"][0])
-        outcomes.append(outcome(truth.scored(rows["end_s"], rows["score"]), events))
+        video = ScoredVideo(
+            truth.video_id,
+            truth.camera_id,
+            truth.dataset,
+            truth.room,
+            truth.duration_s,
+            WindowSettings().window_s,
+            truth.falls,
+            truth.labels,
+            tuple(rows["end_s"]),
+            tuple(rows["score"]),
+        )
+        outcomes[truth.video_id] = outcome(video, EventSettings(threshold=rows["threshold"][0]))
     return outcomes
 
 

@@ -17,7 +17,7 @@ from fall_assets.site import Site
 
 if TYPE_CHECKING:
     from fall_assets.learning.detector import Detector
-    from fall_assets.learning.tracking import Tracking
+    from fall_assets.learning.tracking import Alias, Tracking
 
 
 def tracking(site: Site) -> Tracking:
@@ -107,7 +107,7 @@ def register_candidate(work: Work) -> Registered:
         row: dict[str, Any] = known.sort("registered_utc").row(-1, named=True)
         return Registered(row["model_version"], row["alias"], row["run_id"], False, row["reason"])
     store = tracking(work.site)
-    alias = "challenger" if store.champion() else "champion"
+    alias: Alias = "challenger" if store.champion() else "champion"
     version = store.register(candidate["run_id"], alias, verdict.text)
     work.lake.append(
         "registered_model",

@@ -10,6 +10,9 @@ import polars as pl
 from fall_assets.features.packing import pack_boxes, pack_keypoints
 from fall_assets.lake.registry import table
 from fall_assets.learning.dataset import LearningSet
+from fall_assets.learning.evaluate import LearningSettings
+from fall_assets.learning.network import NetworkSettings
+from fall_assets.learning.training import TrainingSettings
 from fall_assets.learning.windows import Floats, SegmentTracks, Track
 
 FEATURE_SET = "pose-test"
@@ -31,7 +34,9 @@ _FIGURE = np.array(
 )
 
 
-def figure(tilt: Floats, crouch: Floats, x: Floats, *, y: float = 0.85, size: float = 0.5) -> Floats:
+def figure(
+    tilt: Floats, crouch: Floats, x: Floats, *, y: float = 0.85, size: float = 0.5
+) -> Floats:
     """Key points of a figure per sample: tilted about its feet (radians) and crouched (0 to 1)."""
     points = np.repeat(_FIGURE[None], len(tilt), axis=0)
     points[..., 1] *= 1 - 0.45 * crouch[:, None]
@@ -185,3 +190,12 @@ def tables(videos: int = 24, folds: int = 4, seed: int = 0) -> dict[str, pl.Data
 def learning_set(videos: int = 24, folds: int = 4, seed: int = 0) -> LearningSet:
     """The same tables as a set to learn from."""
     return LearningSet.from_tables(**tables(videos, folds, seed))
+
+
+def small_settings(seed: int = 0) -> LearningSettings:
+    """Settings that learn these drawn people within a second or two."""
+    network = NetworkSettings(width=16, dilations=(1, 1))
+    training = TrainingSettings(
+        seed=seed, steps=60, batch=32, examples=1500, average=0.9, threads=1, network=network
+    )
+    return LearningSettings(training)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -128,7 +130,7 @@ def test_without_a_fall_there_is_nothing_to_choose_by() -> None:
 def test_a_higher_threshold_never_finds_more(peaks: list[tuple[float, bool]]) -> None:
     videos = [_video(n, peak, falls=falls) for n, (peak, falls) in enumerate(peaks)]
     curve = operating_curve(videos, EventSettings())
-    for low, high in zip(curve, curve[1:], strict=False):
+    for low, high in pairwise(curve):
         assert low.found >= high.found
     best = max(point.f1 or 0 for point in curve)
     chosen = choose_threshold(videos, EventSettings())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import polars as pl
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from fall_assets.learning.augmentation import AugmentationSettings, augment, mirror
 from fall_assets.learning.windows import (
     CHANNELS,
+    Floats,
     MixedTracksError,
     Track,
     WindowSettings,
@@ -24,7 +27,7 @@ from fall_assets.learning.windows import (
 from fall_assets_tests.learning.people import FEATURE_SET, segment, tables, video_id
 
 
-def _windows(kind: str, end_s: float = 7.0, number: int = 0) -> np.ndarray:
+def _windows(kind: str, end_s: float = 7.0, number: int = 0) -> Floats:
     return window_at(segment(number, kind, seed=3).tracks[0], end_s)
 
 
@@ -38,7 +41,7 @@ def test_windows_end_every_half_second_and_once_at_the_last_sample() -> None:
 @given(st.floats(0, 400))
 def test_scored_ends_rise_and_stay_inside_the_segment(duration_s: float) -> None:
     ends = scored_ends(duration_s)
-    assert all(b > a for a, b in zip(ends, ends[1:], strict=False))
+    assert all(b > a for a, b in pairwise(ends))
     assert all(0 < end <= duration_s + 1e-6 for end in ends)
 
 

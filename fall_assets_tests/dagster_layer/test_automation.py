@@ -1,0 +1,194 @@
+"""From new footage to a new challenger, driven by Dagster's own ticks."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from fall_assets.automation.schedules import nightly_schedule
+from fall_assets.automation.sensors import (
+    DRIFT_ID_TAG,
+    REASON_TAG,
+    drift_sensor,
+    footage_sensor,
+    label_sensor,
+)
+from fall_assets.jobs import RANGE_END_TAG, RANGE_START_TAG
+from fall_assets.pipeline.models import tracking
+from fall_assets_tests.site import (
+    CHANGED_DAY,
+    DAYS,
+    TestSite,
+    bring_day_back,
+    new_site,
+    take_day_away,
+)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory, hospital: Path) -> Iterator[TestSite]:
+    """A site that lived through all days but the one on which a camera was replaced."""
+    folder = tmp_path_factory.mktemp("automation")
+    site = new_site(folder / "site")
+    shutil.copytree(hospital, site.landing, dirs_exist_ok=True)
+    take_day_away(site.landing, CHANGED_DAY, folder / "tomorrow")
+    site.execute("lifecycle", DAYS[:-1])
+    yield site
+    site.instance.dispose()
+
+
+def tick(
+    site: TestSite, sensor: dg.SensorDefinition, cursor: str | None = None
+) -> tuple[list[dg.RunRequest], str | None]:
+    """One evaluation of a sensor by Dagster; its run requests and its new cursor."""
+    with dg.build_sensor_context(
+        instance=site.instance, cursor=cursor, definitions=site.definitions
+    ) as context:
+        data = sensor.evaluate_tick(context)
+    return list(data.run_requests or []), data.cursor
+
+
+def run(site: TestSite, request: dg.RunRequest, job: str) -> None:
+    """Execute what a sensor asked for."""
+    tags = dict(request.tags)
+    if request.partition_key:
+        tags[RANGE_START_TAG] = tags[RANGE_END_TAG] = request.partition_key
+    site.execute(job, tags=tags)
+
+
+def automate(site: TestSite, cursor: object = None) -> tuple[set[tuple[str, str]], object]:
+    """Ticks of the data automation until nothing is asked for; what was computed, by day."""
+    selection = dg.AssetSelection.assets(
+        "labels", "clips", "features", "pose_tracks", "predictions", "alerts", "drift_report"
+    )
+    computed: set[tuple[str, str]] = set()
+    for _ in range(10):
+        result = dg.evaluate_automation_conditions(
+            site.definitions, site.instance, asset_selection=selection, cursor=cursor
+        )
+        cursor = result.cursor
+        asked: dict[str, list[dg.AssetKey]] = {}
+        for key in (dg.AssetKey(name) for name in result_names(selection, site)):
+            for partition in result.get_requested_partitions(key):
+                if partition:
+                    asked.setdefault(partition, []).append(key)
+        if not asked:
+            return computed, cursor
+        for partition, keys in asked.items():
+            computed |= {(key.to_user_string(), partition) for key in keys}
+            dg.materialize(
+                [
+                    asset
+                    for asset in site.definitions.assets or ()
+                    if isinstance(asset, dg.AssetsDefinition)
+                ],
+                selection=dg.AssetSelection.assets(*keys),
+                partition_key=partition,
+                instance=site.instance,
+                resources={"site": site.resource},
+            )
+    raise AssertionError("automation does not come to rest")
+
+
+def result_names(selection: dg.AssetSelection, site: TestSite) -> list[str]:
+    graph = site.definitions.resolve_asset_graph()
+    return sorted(key.to_user_string() for key in selection.resolve(graph))
+
+
+def test_from_new_footage_to_a_new_challenger(site: TestSite) -> None:
+    # A quiet site: what the lake knows is not asked for again.
+    requests, cursor = tick(site, footage_sensor)
+    assert requests == []
+    rested, automation = automate(site)
+    assert rested == set()
+    requests, _ = tick(site, drift_sensor)
+    assert requests == []
+
+    # A camera was replaced overnight, and its footage comes in.
+    bring_day_back(site.landing, site.root.parent / "tomorrow")
+    for path in site.landing.glob(f"*/{CHANGED_DAY}/*.mp4"):
+        path.touch()
+    later = _cursor_before_now(cursor)
+    requests, cursor = tick(site, footage_sensor, later)
+    assert [request.partition_key for request in requests] == [CHANGED_DAY.isoformat()]
+    run(site, requests[0], "intake")
+
+    # Conditions carry it to the drift report, for that day alone.
+    computed, automation = automate(site, automation)
+    assert {day for _, day in computed} == {CHANGED_DAY.isoformat()}
+    assert {"clips", "features", "predictions", "alerts", "drift_report"} <= {
+        name for name, _ in computed
+    }
+    assert automate(site, automation)[0] == set()
+
+    # Drift asks for one retraining, with the reason; a second tick asks for the same key.
+    requests, _ = tick(site, drift_sensor)
+    assert len(requests) == 1
+    request = requests[0]
+    assert request.run_key == request.tags[DRIFT_ID_TAG]
+    assert "resolution changed" in request.tags[REASON_TAG]
+    again, _ = tick(site, drift_sensor)
+    assert [other.run_key for other in again] == [request.run_key]
+
+    run(site, request, "retraining")
+    registered = site.lake.read("registered_model").sort("registered_utc")
+    assert registered["alias"].to_list() == ["champion", "challenger"]
+    challenger = tracking(site.work.site).challenger()
+    assert challenger is not None
+    assert challenger.version == registered["model_version"][-1]
+    last_day = site.lake.read("training_set").sort("created_utc")["last_day"][-1]
+    assert last_day == CHANGED_DAY
+
+    # Answered: however often the sensor looks, and without any cursor, nothing is started again.
+    assert tick(site, drift_sensor)[0] == []
+
+
+def test_changed_labels_ask_for_labelling_once(site: TestSite) -> None:
+    requests, cursor = tick(site, label_sensor)
+    assert len(requests) == 1
+    assert requests[0].tags[RANGE_START_TAG] == DAYS[0].isoformat()
+    assert tick(site, label_sensor, cursor)[0] == []
+    file = site.landing / "labels" / f"{DAYS[0]}.csv"
+    file.write_text(file.read_text() + "cam-01/nowhere.mp4,0,1,fall,simulated,\n")
+    requests, _ = tick(site, label_sensor, cursor)
+    assert len(requests) == 1
+    run(site, requests[0], "labelling")
+    problems = site.lake.read("label_problems")
+    assert problems["file"].to_list() == [f"labels/{DAYS[0]}.csv"]
+    assert problems["line"][0] == len(file.read_text().splitlines())
+
+
+def test_the_nightly_schedule_is_for_the_day_before() -> None:
+    context = dg.build_schedule_context(
+        scheduled_execution_time=datetime(2026, 3, 4, 2, tzinfo=UTC)
+    )
+    data = nightly_schedule.evaluate_tick(context)
+    assert [request.partition_key for request in data.run_requests or []] == ["2026-03-03"]
+
+
+def test_a_site_without_a_landing_folder_is_skipped(empty_site: TestSite) -> None:
+    empty_site.landing.rmdir()
+    assert tick(empty_site, footage_sensor)[0] == []
+    assert tick(empty_site, drift_sensor)[0] == []
+
+
+def test_drift_reports_of_old_days_are_not_answered(site: TestSite) -> None:
+    reports = site.lake.read("drift_report").filter(pl.col("drifted"))
+    assert reports["day"].to_list() == [CHANGED_DAY]
+
+
+def _cursor_before_now(cursor: str | None) -> str | None:
+    """The sensor's cursor as it stood a minute ago: files settle for some seconds."""
+    import json
+
+    if cursor is None:
+        return None
+    told = json.loads(cursor)
+    told["until_s"] = (datetime.now(UTC) - timedelta(minutes=1)).timestamp()
+    return json.dumps(told)
