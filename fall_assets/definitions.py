@@ -56,6 +56,8 @@ def build_definitions(site: SiteResource | None = None) -> dg.Definitions:
         sensors=[*ALL_SENSORS, *ALL_AUTOMATION],
         schedules=ALL_SCHEDULES,
         resources={"site": site or SiteResource()},
+        # Also for the runs that conditions ask for: a process per step costs seconds each.
+        executor=dg.in_process_executor,
     )
 
 

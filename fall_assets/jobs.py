@@ -26,8 +26,8 @@ lifecycle = dg.define_asset_job(
     tags=LEARNING_TAGS,
 )
 
-intake = dg.define_asset_job(
-    "intake",
+collection = dg.define_asset_job(
+    "collection",
     selection=COLLECTION,
     partitions_def=DAYS,
     description="Take in a day's new footage and telemetry.",
@@ -58,4 +58,4 @@ retraining = dg.define_asset_job(
     tags=LEARNING_TAGS,
 )
 
-ALL_JOBS = [lifecycle, intake, labelling, nightly, retraining]
+ALL_JOBS = [lifecycle, collection, labelling, nightly, retraining]

@@ -28,7 +28,7 @@ _TAG_LENGTH = 255
 
 
 @dg.sensor(
-    job=jobs.intake,
+    job=jobs.collection,
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
 )

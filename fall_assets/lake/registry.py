@@ -261,6 +261,7 @@ _TABLES = (
             Column("original_label", TEXT, "The source's own word."),
             Column("zone", TEXT, "Bed, chair, door or floor, where told.", nullable=True),
             Column("source", TEXT, "Where the times come from.", allowed=LABEL_SOURCES),
+            Column("subject", TEXT, "Whom it is about, where told.", nullable=True),
             Column(
                 "event_id", TEXT, "The fall that it belongs to, over all cameras.", nullable=True
             ),
@@ -313,7 +314,6 @@ _TABLES = (
                 minimum=0,
                 maximum=1,
             ),
-            Column("subject", TEXT, "Whom it is about, where told.", nullable=True),
             Column("event_id", TEXT, "The fall that it holds or touches.", nullable=True),
             Column("split_group", TEXT, "What must stay in one fold: subject or scene."),
         ),

@@ -28,6 +28,7 @@ from fall_assets.learning.augmentation import AugmentationSettings, augment
 from fall_assets.learning.detector import Detector
 from fall_assets.learning.network import NetworkSettings, TemporalNetwork
 from fall_assets.learning.windows import (
+    CHANNELS,
     Wholes,
     WindowSet,
     WindowSettings,
@@ -52,7 +53,8 @@ class TrainingSettings:
     `positive_share` of each batch are falls; `simulated_share` of each batch are simulated
     windows, where there are any. `networks` networks of different seeds are averaged. `examples`
     augmented windows are made to draw from. `average` is the decay of the moving average of the
-    weights, which is what is kept.
+    weights, which is what is kept. More than one of `threads` only helps on an idle machine:
+    batches are small, and waiting for a busy core costs more than it brings.
     """
 
     seed: int = 0
@@ -66,7 +68,7 @@ class TrainingSettings:
     label_smoothing: float = 0.05
     average: float = 0.98
     networks: int = 2
-    threads: int = 2
+    threads: int = 1
     network: NetworkSettings = field(default_factory=NetworkSettings)
     augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
 
@@ -121,14 +123,15 @@ def make_bank(
     _check_classes(everything.target)
     chances = _chances(everything.target, everything.group, everything.weight, settings)
     chosen = rng.choice(len(everything), settings.examples, p=chances)
-    parts = []
+    samples = everything.keypoints.shape[1]
+    features = torch.empty((len(chosen), samples, CHANNELS), dtype=torch.float16)
     for start in range(0, len(chosen), _CHUNK):
         part = chosen[start : start + _CHUNK]
         aspect = everything.aspect[part]
         points = augment(everything.keypoints[part], aspect, settings.augmentation, rng)
-        parts.append(torch.from_numpy(pose_features(points, aspect, gap)).half())
+        features[start : start + _CHUNK] = torch.from_numpy(pose_features(points, aspect, gap))
     target = torch.from_numpy(everything.target[chosen].astype(np.float32))
-    return ExampleBank(torch.cat(parts), target, everything.group[chosen])
+    return ExampleBank(features, target, everything.group[chosen])
 
 
 def train(

@@ -23,8 +23,8 @@ from fall_assets.lake.registry import one_row, table
 from fall_assets.learning.dataset import LearningSet
 from fall_assets.learning.detector import ALGORITHM
 from fall_assets.learning.events import EventSettings
-from fall_assets.learning.metrics import ScoredVideo, VideoOutcome, outcome
-from fall_assets.learning.windows import WindowSet, WindowSettings
+from fall_assets.learning.metrics import VideoOutcome, outcome
+from fall_assets.learning.windows import WindowSet
 from fall_assets.lineage import git_commit, lock_sha256
 from fall_assets.pipeline.models import champion, tracking
 from fall_assets.pipeline.work import Work
@@ -367,18 +367,7 @@ def _out_of_fold(work: Work, run_id: str, learning_set: LearningSet) -> dict[str
         ["video_id"], maintain_order=True
     ):
         truth = learning_set.truths[str(video_id)]
-        video = ScoredVideo(
-            truth.video_id,
-            truth.camera_id,
-            truth.dataset,
-            truth.room,
-            truth.duration_s,
-            WindowSettings().window_s,
-            truth.falls,
-            truth.labels,
-            tuple(rows["end_s"]),
-            tuple(rows["score"]),
-        )
+        video = truth.scored(rows["end_s"], rows["score"])
         outcomes[truth.video_id] = outcome(video, EventSettings(threshold=rows["threshold"][0]))
     return outcomes
 

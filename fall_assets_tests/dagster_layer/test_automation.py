@@ -38,7 +38,8 @@ def site(tmp_path_factory: pytest.TempPathFactory, hospital: Path) -> Iterator[T
     site = new_site(folder / "site")
     shutil.copytree(hospital, site.landing, dirs_exist_ok=True)
     take_day_away(site.landing, CHANGED_DAY, folder / "tomorrow")
-    site.execute("lifecycle", DAYS[:-1])
+    everything = {"ops": {"training_set": {"config": {"days_held_back": 0}}}}
+    site.execute("lifecycle", DAYS[:-1], run_config=everything)
     yield site
     site.instance.dispose()
 
@@ -48,7 +49,10 @@ def tick(
 ) -> tuple[list[dg.RunRequest], str | None]:
     """One evaluation of a sensor by Dagster; its run requests and its new cursor."""
     with dg.build_sensor_context(
-        instance=site.instance, cursor=cursor, definitions=site.definitions
+        instance=site.instance,
+        cursor=cursor,
+        repository_def=site.definitions.get_repository_def(),
+        resources={"site": site.resource},
     ) as context:
         data = sensor.evaluate_tick(context)
     return list(data.run_requests or []), data.cursor
@@ -117,7 +121,7 @@ def test_from_new_footage_to_a_new_challenger(site: TestSite) -> None:
     later = _cursor_before_now(cursor)
     requests, cursor = tick(site, footage_sensor, later)
     assert [request.partition_key for request in requests] == [CHANGED_DAY.isoformat()]
-    run(site, requests[0], "intake")
+    run(site, requests[0], "collection")
 
     # Conditions carry it to the drift report, for that day alone.
     computed, automation = automate(site, automation)

@@ -90,7 +90,9 @@ def test_drift_is_named_on_the_changed_day_only(lived_in: TestSite) -> None:
     assert drifted == {day: day == CHANGED_DAY for day in DAYS}
     verdict = reports["verdict"][-1]
     assert "resolution changed from 320x180 to 640x360" in verdict
-    assert json.loads(reports["cameras"][-1]) == ["cam-03"]
+    videos = lived_in.lake.read("videos", days=[CHANGED_DAY])
+    replaced = videos.filter(pl.col("width") == SPEC.changed_width)["camera_id"].unique()
+    assert json.loads(reports["cameras"][-1]) == replaced.to_list()
 
 
 def test_materializations_carry_counts_schema_and_pictures(lived_in: TestSite) -> None:
