@@ -28,7 +28,6 @@ from fall_assets.automation.sensors import ALL_SENSORS  # noqa: E402
 from fall_assets.checks import judgement, quality  # noqa: E402
 from fall_assets.resources.site import SiteResource  # noqa: E402
 
-
 ALL_ASSETS = [
     collection.cameras,
     collection.intake,

@@ -44,11 +44,16 @@ class WorkSettings:
 
 @dataclass(frozen=True)
 class LearningChoices:
-    """What a site decides about learning; the rest are the algorithm's own settings."""
+    """What a site decides about learning; the rest are the algorithm's own settings.
+
+    `simulated_windows` of simulated motion are mixed in while a training set holds fewer than
+    `simulated_below_falls` labelled falls.
+    """
 
     seed: int = 0
     folds: int = 5
-    simulated_windows: int = 2000
+    simulated_windows: int = 4000
+    simulated_below_falls: int = 30
     training_steps: int = 300
 
 

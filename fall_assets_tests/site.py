@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
@@ -34,8 +35,11 @@ SPEC = HospitalSpec(
     fall_share=0.6,
 )
 
-# Little footage makes a poor model: the gate is tested by itself, here it lets pass.
+# Tests do not wait for files to settle. Little footage makes a poor model: the gate is tested by itself, here it lets pass.
 SETTINGS = """
+[footage]
+settle_s = 0.0
+
 [learning]
 folds = 3
 simulated_windows = 300
@@ -84,7 +88,7 @@ class TestSite:
         days: Sequence[date] = (),
         *,
         tags: dict[str, str] | None = None,
-        run_config: dict[str, object] | None = None,
+        run_config: Mapping[str, Any] | None = None,
         fails: bool = False,
     ) -> dg.ExecuteInProcessResult:
         """Run a job, over a range of days where some are given."""

@@ -245,5 +245,5 @@ def _changed_s(path: str) -> float:
     try:
         # Asked for every file of the last days: a Path would cost more than the question.
         return os.stat(path).st_ctime  # noqa: PTH116
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return -math.inf

@@ -64,7 +64,7 @@ class TrainingSettings:
     learning_rate: float = 4e-3
     weight_decay: float = 0.02
     positive_share: float = 0.4
-    simulated_share: float = 0.15
+    simulated_share: float = 0.3
     label_smoothing: float = 0.05
     average: float = 0.98
     networks: int = 2

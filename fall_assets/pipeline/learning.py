@@ -190,7 +190,7 @@ def train_candidate(work: Work, training_set_id: str | None = None) -> Trained:
     training_set = load_training_set(work, training_set_id)
     learning_set = load_learning_set(work, training_set)
     settings = learning_settings(work)
-    simulated = simulated_windows(work, learning_set)
+    simulated = simulated_windows(work, training_set)
     validation = cross_validate(
         learning_set,
         settings,
@@ -206,7 +206,7 @@ def train_candidate(work: Work, training_set_id: str | None = None) -> Trained:
     )
     record = {
         **settings.record(),
-        "simulated_windows": work.site.settings.learning.simulated_windows,
+        "simulated_windows": 0 if simulated is None else len(simulated),
     }
     run_id = tracking(work.site).log_candidate(
         detector,
@@ -312,13 +312,14 @@ def learning_settings(work: Work) -> LearningSettings:
     return replace(settings, training=training)
 
 
-def simulated_windows(work: Work, learning_set: LearningSet) -> WindowSet | None:
-    """Simulated motion to mix in, as the site chose; None where it is turned off."""
+def simulated_windows(work: Work, training_set: TrainingSet) -> WindowSet | None:
+    """Simulated motion to mix in, as the site chose; None where there are falls enough."""
     choices = work.site.settings.learning
-    if not choices.simulated_windows:
+    falls = int(str(training_set.row["falls"]))
+    if not choices.simulated_windows or falls >= choices.simulated_below_falls:
         return None
-    keypoints, aspect, target = pose_windows(choices.simulated_windows, choices.seed)
-    return WindowSet(keypoints, aspect, target)
+    work.log(f"{falls} labelled falls: {choices.simulated_windows} simulated windows are mixed in")
+    return WindowSet(*pose_windows(choices.simulated_windows, choices.seed))
 
 
 def plots_of(outcomes: Sequence[VideoOutcome]) -> dict[str, bytes]:

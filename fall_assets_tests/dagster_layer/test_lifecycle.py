@@ -26,7 +26,7 @@ def test_segments_are_taken_in_or_set_aside_with_a_reason(lived_in: TestSite) ->
     aside = lived_in.lake.read("quarantine")
     assert aside.height == SPEC.bad_files
     assert set(aside["reason"]) == {"empty", "truncated", "not_a_video"}
-    assert aside["advice"].str.len_chars().min() > 10
+    assert aside.filter(pl.col("advice").str.len_chars() < 10).is_empty()
 
 
 def test_the_newest_day_is_held_back_from_learning(lived_in: TestSite) -> None:
