@@ -35,7 +35,8 @@ SPEC = HospitalSpec(
     fall_share=0.6,
 )
 
-# Tests do not wait for files to settle. Little footage makes a poor model: the gate is tested by itself, here it lets pass.
+# Tests do not wait for files to settle. Little footage makes a poor model: the gate is tested by
+# itself, here it lets pass.
 SETTINGS = """
 [footage]
 settle_s = 0.0

@@ -19,7 +19,7 @@ from fall_assets.automation.sensors import (
     footage_sensor,
     label_sensor,
 )
-from fall_assets.jobs import RANGE_END_TAG, RANGE_START_TAG
+from fall_assets.jobs import RANGE_START_TAG
 from fall_assets.pipeline.models import tracking
 from fall_assets_tests.site import (
     CHANGED_DAY,
@@ -60,10 +60,10 @@ def tick(
 
 def run(site: TestSite, request: dg.RunRequest, job: str) -> None:
     """Execute what a sensor asked for."""
-    tags = dict(request.tags)
-    if request.partition_key:
-        tags[RANGE_START_TAG] = tags[RANGE_END_TAG] = request.partition_key
-    site.execute(job, tags=tags)
+    result = site.definitions.resolve_job_def(job).execute_in_process(
+        instance=site.instance, tags=dict(request.tags), partition_key=request.partition_key
+    )
+    assert result.success
 
 
 def automate(site: TestSite, cursor: Any = None) -> tuple[set[tuple[str, str]], Any]:
