@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -74,6 +75,7 @@ _READER_VERSION = 1
 _IMPOSSIBLE_IN_ROOT = "[]^|\\%="
 """Delta's library panics at some of these or reads them as escapes; `=` looks like a partition."""
 
+_STAGED = re.compile(r".+\.parquet#\d+")
 _jitter = random.SystemRandom()
 
 
@@ -441,6 +443,7 @@ class Lake:
 
         compacted = self._committed(described, compact)
         removed = self._committed(described, vacuum)
+        removed += _remove_staged(self._location(described), retain_hours)
         return Maintenance(described.name, compacted, removed, tuple(pinned))
 
     def _pins(self) -> dict[str, tuple[int, ...]]:
@@ -644,6 +647,22 @@ class Lake:
             f"table {described.name}: the commit was lost to other writers {_ATTEMPTS} times "
             f"({lost}). Nothing was written; try again when fewer runs write this table"
         ) from lost
+
+
+def _remove_staged(folder: Path, older_than_hours: int) -> int:
+    """Remove files that a writer was killed in the middle of; how many there were.
+
+    The object store writes `NAME.parquet#1` and renames it. Vacuum does not see such files.
+    """
+    latest = time.time() - older_than_hours * 3600
+    staged = [
+        path
+        for path in folder.rglob("*.parquet#*")
+        if _STAGED.fullmatch(path.name) and path.stat().st_mtime <= latest
+    ]
+    for path in staged:
+        path.unlink(missing_ok=True)
+    return len(staged)
 
 
 def _table(name: str) -> Table:

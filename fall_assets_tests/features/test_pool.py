@@ -47,10 +47,12 @@ def by_name(results: list[SegmentResult]) -> dict[str, SegmentResult]:
 
 
 def children() -> list[Any]:
+    """Processes of this one that are alive, Python's own resource tracker aside."""
     return [
         child
         for child in psutil.Process().children(recursive=True)
         if child.status() != psutil.STATUS_ZOMBIE
+        and not any("resource_tracker" in part for part in child.cmdline())
     ]
 
 
