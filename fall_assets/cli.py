@@ -97,7 +97,9 @@ def dev(port: int, mlflow_port: int) -> None:
     for what, command in commands.items():
         click.echo(what)
         running.append(
-            subprocess.Popen([str(part) for part in command], env=_environment())  # noqa: S603
+            subprocess.Popen(  # noqa: S603
+                [str(part) for part in command], env=_environment(), start_new_session=True
+            )
         )
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
@@ -106,10 +108,14 @@ def dev(port: int, mlflow_port: int) -> None:
     except KeyboardInterrupt:
         pass
     finally:
+        # Each has processes of its own (webserver, daemon, code servers): the whole group ends.
         for process in running:
-            process.terminate()
+            os.killpg(process.pid, signal.SIGTERM)
         for process in running:
-            process.wait(timeout=30)
+            try:
+                process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 @main.command()

@@ -15,7 +15,8 @@ import polars as pl
 
 from fall_assets.errors import PermanentFailureError
 from fall_assets.lake import TABLES
-from fall_assets.lake.registry import Column, Table
+from fall_assets.lake.dictionary import comment
+from fall_assets.lake.registry import Table
 from fall_assets.lineage import code_version
 from fall_assets.pipeline.work import Work
 from fall_assets.resources.site import SiteResource
@@ -100,8 +101,8 @@ def column_schema(table: Table) -> dg.TableSchema:
         [
             dg.TableColumn(
                 name=column.name,
-                type=str(column.dtype),
-                description=describe_column(column),
+                type=column.dtype.base_type().__name__.lower(),
+                description=comment(column),
                 constraints=dg.TableColumnConstraints(
                     nullable=column.nullable, unique=table.key == (column.name,)
                 ),
@@ -109,11 +110,6 @@ def column_schema(table: Table) -> dg.TableSchema:
             for column in table.columns
         ]
     )
-
-
-def describe_column(column: Column) -> str:
-    """Meaning and unit of a column."""
-    return f"{column.meaning} [{column.unit}]" if column.unit else column.meaning
 
 
 def _counts(frame: pl.DataFrame, column: str) -> str:

@@ -75,13 +75,16 @@ def label_sensor(
 ) -> dg.SensorResult | dg.SkipReason:
     """Read the label files again when one of them changed.
 
-    All days with footage are asked for in one run: a label file may speak of any day.
+    All days with footage are asked for in one run: a label file may speak of any day. The first
+    tick passes over files that did not change since the last reading.
     """
     landing = site.site().landing
     files = [path.relative_to(landing).as_posix() for path in label_files(landing)]
     state = _fingerprint(landing, files)
     if state == context.cursor:
         return dg.SkipReason("no label file changed")
+    if not context.cursor and _were_read(site.lake(), [landing / file for file in files]):
+        return dg.SensorResult(skip_reason="all label files were read before", cursor=state)
     days = site.lake().days("videos")
     if not days or not files:
         return dg.SkipReason("no footage to label yet" if files else "no label files yet")
@@ -133,6 +136,15 @@ def _known_paths(lake: Lake, days: list[date]) -> set[str]:
         pl.col("reason") != "still_being_written"
     )
     return {*videos["path"], *aside["path"]}
+
+
+def _were_read(lake: Lake, files: list[Path]) -> bool:
+    """Whether labels were read after the last change of any of the files."""
+    readings = lake.history("label_problems", limit=1)
+    if not readings:
+        return False
+    read_s = readings[0]["at_utc"].timestamp()
+    return all(path.stat().st_ctime < read_s for path in files)
 
 
 def _fingerprint(root: Path, paths: list[str]) -> str:
