@@ -22,7 +22,7 @@ from fall_assets.simulation.hospital import HospitalSpec, generate
 
 GOAL = 1.15
 REPOSITORY = Path(__file__).resolve().parents[1]
-SPEC = HospitalSpec(days=3, cameras=4, segments_per_day=4, segment_s=15.0)
+SPEC = HospitalSpec(days=3, cameras=3, segments_per_day=3, segment_s=12.0)
 
 PLAIN = """
 from benchmarks.overhead import plain_loop
