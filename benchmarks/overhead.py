@@ -35,10 +35,10 @@ def plain_loop() -> None:
     from fall_assets.lake import Lake
     from fall_assets.pipeline import (
         collection,
+        delivery,
         features,
         labelling,
         learning,
-        models,
         monitoring,
         operation,
     )
@@ -61,7 +61,7 @@ def plain_loop() -> None:
     learning.cut_training_set(work, days_held_back=1)
     learning.train_candidate(work)
     learning.evaluate_candidate(work)
-    models.register_candidate(work)
+    delivery.register_candidate(work)
     for day in days:
         operation.predict(work, day)
     for day in days:

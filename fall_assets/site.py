@@ -18,6 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from fall_assets.delivery.gate import GateSettings
+from fall_assets.drift.report import DriftSettings
+from fall_assets.drift.retraining import RetrainingSettings
 from fall_assets.errors import PermanentFailureError
 
 T = TypeVar("T")
@@ -58,42 +61,15 @@ class LearningChoices:
 
 
 @dataclass(frozen=True)
-class GateChoices:
-    """Floors of the registry, and how much worse than the champion is too much.
-
-    Sensitivities are shares; `max_false_alarm_increase` is relative to the champion's rate.
-    """
-
-    min_sensitivity: float = 0.5
-    max_false_alarms_per_hour: float = 60.0
-    max_sensitivity_loss: float = 0.05
-    max_false_alarm_increase: float = 0.25
-
-
-@dataclass(frozen=True)
-class DriftChoices:
-    """How sure a change must be before it counts."""
-
-    alpha: float = 0.01
-
-
-@dataclass(frozen=True)
-class RetrainingChoices:
-    """How often drift may start a retraining."""
-
-    cooldown_days: float = 3.0
-
-
-@dataclass(frozen=True)
 class SiteSettings:
-    """All of `site.toml`."""
+    """All of `site.toml`; a stage's own settings are its package's."""
 
     footage: FootageSettings = field(default_factory=FootageSettings)
     features: WorkSettings = field(default_factory=WorkSettings)
     learning: LearningChoices = field(default_factory=LearningChoices)
-    gate: GateChoices = field(default_factory=GateChoices)
-    drift: DriftChoices = field(default_factory=DriftChoices)
-    retraining: RetrainingChoices = field(default_factory=RetrainingChoices)
+    gate: GateSettings = field(default_factory=GateSettings)
+    drift: DriftSettings = field(default_factory=DriftSettings)
+    retraining: RetrainingSettings = field(default_factory=RetrainingSettings)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import dagster as dg
 
 from fall_assets.assets.support import working
 from fall_assets.automation.conditions import when_learning_material_changed
-from fall_assets.pipeline.models import register_candidate
+from fall_assets.pipeline.delivery import register_candidate
 from fall_assets.resources.site import SiteResource
 
 

@@ -14,7 +14,7 @@ import dagster as dg
 import polars as pl
 
 from fall_assets import jobs
-from fall_assets.drift.retraining import DriftDay, Retraining, RetrainingSettings, decide
+from fall_assets.drift.retraining import DriftDay, Retraining, decide
 from fall_assets.footage.discovery import new_since
 from fall_assets.footage.template import PathTemplate
 from fall_assets.labelling.statements import label_files
@@ -113,11 +113,10 @@ def drift_sensor(
     the instance's runs, and each request's run key is the drift's id: a restart, a lost cursor or
     two ticks at once start nothing twice.
     """
-    choices = site.site().settings.retraining
     decision = decide(
         list(_reports(site.lake())),
         _retrainings(context.instance),
-        RetrainingSettings(cooldown_days=choices.cooldown_days),
+        site.site().settings.retraining,
         datetime.now(UTC),
     )
     if not decision.start or decision.drift_id is None:

@@ -4,7 +4,7 @@ import dagster as dg
 
 from fall_assets.assets.support import days_of
 from fall_assets.partitions import DAYS
-from fall_assets.pipeline.models import gate
+from fall_assets.pipeline.delivery import gate
 from fall_assets.pipeline.work import Work
 from fall_assets.resources.site import SiteResource
 

@@ -8,7 +8,7 @@ from datetime import date
 import polars as pl
 
 from fall_assets.drift.reference import cut_reference
-from fall_assets.drift.report import DriftJudgement, DriftSettings, judge
+from fall_assets.drift.report import DriftJudgement, judge
 from fall_assets.errors import PermanentFailureError
 from fall_assets.pipeline.learning import load_training_set
 from fall_assets.pipeline.models import tracking
@@ -62,9 +62,7 @@ def report_drift(work: Work, day: date) -> DriftDay:
         raise PermanentFailureError("no champion is registered: there is nothing to compare with")
     reference = work.lake.read("drift_reference")
     today = work.lake.read("features", days=[day])
-    judgement = judge(
-        reference, today, day, serving.version, DriftSettings(alpha=work.site.settings.drift.alpha)
-    )
+    judgement = judge(reference, today, day, serving.version, work.site.settings.drift)
     work.lake.replace_partition("drift_signals", day, judgement.signals, work.provenance(day))
     work.lake.replace_partition("drift_report", day, judgement.report, work.provenance(day))
     return DriftDay(judgement, histograms(reference, today, judgement))
