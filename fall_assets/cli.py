@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -165,11 +166,13 @@ def detect(files: Sequence[Path], model: str | None) -> None:
     metavar="TABLE=VERSION",
     help="Read a table at an older version; may be repeated.",
 )
-def sql(query: str, versions: Sequence[str]) -> None:
-    """Ask the lake a question in DuckDB's SQL; every table is a view."""
-    import duckdb
+@click.option("--rows", default=40, show_default=True, help="Rows to print at most.")
+@click.option("--csv", is_flag=True, help="Print all rows as CSV.")
+def sql(query: str, versions: Sequence[str], rows: int, csv: bool) -> None:
+    """Ask the lake a question in DuckDB's SQL; every table is a view, nothing can be written."""
+    import polars as pl
 
-    from fall_assets.lake import connect
+    from fall_assets.lake.sql import query as ask
 
     wanted = {}
     for text in versions:
@@ -177,11 +180,20 @@ def sql(query: str, versions: Sequence[str]) -> None:
         if not number.isdigit():
             raise click.BadParameter(f"{text!r} is not TABLE=VERSION", param_hint="--at")
         wanted[name] = int(number)
-    with connect(versions=wanted) as connection:
-        try:
-            click.echo(connection.sql(query))
-        except duckdb.Error as error:
-            raise click.ClickException(str(error)) from error
+    found = ask(query, versions=wanted)
+    if csv:
+        click.echo(found.write_csv(), nl=False)
+        return
+    width = shutil.get_terminal_size((160, 40)).columns
+    with pl.Config(
+        tbl_rows=rows,
+        tbl_cols=-1,
+        fmt_str_lengths=200,
+        tbl_width_chars=width,
+        tbl_hide_dataframe_shape=True,
+        tbl_hide_column_data_types=True,
+    ):
+        click.echo(str(found))
 
 
 @main.command()

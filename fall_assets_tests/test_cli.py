@@ -63,6 +63,7 @@ def test_sql_reads_tables_at_any_version(lived_in: TestSite) -> None:
     assert str(lived_in.lake.rows("videos")) in done.stdout
     old = run(lived_in, "sql", "select count(*) as n from videos", "--at", "videos=1")
     assert str(lived_in.lake.read("videos", version=1).height) in old.stdout
+    assert run(lived_in, "sql", "select 1 as one", "--csv").stdout == "one\n1\n"
     wrong = run(lived_in, "sql", "select nothing from nowhere")
     assert wrong.returncode == 1
     assert "nowhere" in wrong.stderr

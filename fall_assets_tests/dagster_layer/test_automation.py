@@ -145,6 +145,9 @@ def test_from_new_footage_to_a_new_challenger(site: TestSite) -> None:
     assert challenger.version == registered["model_version"][-1]
     last_day = site.lake.read("training_set").sort("created_utc")["last_day"][-1]
     assert last_day == CHANGED_DAY
+    # The champion was judged on the same clips beside the challenger.
+    judged = site.lake.read("evaluation").filter(slice="all", run_id=registered["run_id"][0])
+    assert sorted(judged["role"]) == ["candidate", "champion"]
 
     # Answered: however often the sensor looks, and without any cursor, nothing is started again.
     assert tick(site, drift_sensor)[0] == []
