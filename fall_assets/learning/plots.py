@@ -42,7 +42,7 @@ def sensitivity_curve(
         points = [(p.false_alarms_per_hour, p.sensitivity) for p in curve]
         known = [(x, y) for x, y in points if x is not None and y is not None]
         if known:
-            axes.step(*zip(*sorted(known), strict=True), where="post", color=_BLUE)
+            axes.step(*zip(*known, strict=True), where="post", color=_BLUE)
         interval = wilson(here.found, here.falls)
         if here.sensitivity is not None and interval is not None:
             bar = [[here.sensitivity - interval[0]], [interval[1] - here.sensitivity]]
@@ -74,7 +74,7 @@ def precision_recall(
         points = [(p.sensitivity, p.precision) for p in curve]
         known = [(x, y) for x, y in points if x is not None and y is not None]
         if known:
-            axes.plot(*zip(*sorted(known), strict=True), color=_BLUE, marker=".", markersize=3)
+            axes.plot(*zip(*known, strict=True), color=_BLUE, marker=".", markersize=3)
         if here.sensitivity is not None and here.precision is not None:
             axes.plot([here.sensitivity], [here.precision], "o", color=_RED)
         axes.set_xlim(0, 1.03)
@@ -160,8 +160,13 @@ def contact_sheet(images: Sequence[bytes], titles: Sequence[str], columns: int =
 def _curve(
     outcomes: Sequence[VideoOutcome], settings: EventSettings | None
 ) -> tuple[list[OperatingPoint], OperatingPoint]:
-    videos = [item.video for item in outcomes]
-    return operating_curve(videos, settings or EventSettings()), operating_point(outcomes, 0.5)
+    """Counts from the highest threshold down to where most falls are found, and as judged.
+
+    Below that, alarms run together into one that starts before the fall, and fewer are found.
+    """
+    curve = operating_curve([item.video for item in outcomes], settings or EventSettings())[::-1]
+    best = max(range(len(curve)), key=lambda place: (curve[place].found, -place))
+    return curve[: best + 1], operating_point(outcomes, 0.5)
 
 
 def _png(draw: Callable[[Axes], None], title: str) -> bytes:

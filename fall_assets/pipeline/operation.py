@@ -145,16 +145,19 @@ def _with_stills(work: Work, day: date, alerts: pl.DataFrame, videos: pl.DataFra
     tracks = work.lake.read("pose_tracks", days=[day])
     paths = dict(videos.select("video_id", "path").iter_rows())
     starts = dict(videos.select("video_id", "start_utc").iter_rows())
-    crops = dict(work.lake.read("cameras", columns=["camera_id", "crop"]).iter_rows())
+    cameras = {row["camera_id"]: row for row in work.lake.read("cameras").iter_rows(named=True)}
     stills: list[str | None] = []
     for alert in alerts.iter_rows(named=True):
         at_s = (alert["raised_utc"] - starts[alert["video_id"]]).total_seconds()
-        crop = Crop.parse(crops.get(alert["camera_id"]))
+        camera = cameras[alert["camera_id"]]
+        crop = Crop.parse(camera["crop"])
+        # From above the network takes other things for heads: the whole picture is made coarse.
+        seen = camera["view"] != "ceiling"
         try:
             picture = still(
                 work.site.landing / paths[alert["video_id"]],
                 at_s,
-                keypoints=people_at(tracks, alert["video_id"], at_s),
+                keypoints=people_at(tracks, alert["video_id"], at_s) if seen else None,
                 crop=(crop.x0, crop.y0, crop.x1, crop.y1),
             )
         except StillError as error:
