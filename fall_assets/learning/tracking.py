@@ -76,6 +76,7 @@ class Tracking:
         # Read by MLflow as it is imported.
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("DO_NOT_TRACK", "true")
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         from mlflow.exceptions import MlflowException
         from mlflow.tracking import MlflowClient
 
