@@ -138,12 +138,12 @@ def _known_paths(lake: Lake, days: list[date]) -> set[str]:
 
 
 def _were_read(lake: Lake, files: list[Path]) -> bool:
-    """Whether labels were read after the last change of any of the files."""
-    readings = lake.history("label_problems", limit=1)
-    if not readings:
+    """Whether labels were written after the last change of any of the files."""
+    written = lake.history("labels", limit=1)
+    if not written:
         return False
-    read_s = readings[0]["at_utc"].timestamp()
-    return all(path.stat().st_ctime < read_s for path in files)
+    written_s = written[0]["at_utc"].timestamp()
+    return all(path.stat().st_ctime < written_s for path in files)
 
 
 def _fingerprint(root: Path, paths: list[str]) -> str:
