@@ -17,7 +17,7 @@ from fall_assets import jobs
 from fall_assets.drift.retraining import DriftDay, Retraining, decide
 from fall_assets.footage.discovery import new_since
 from fall_assets.footage.template import PathTemplate
-from fall_assets.labelling.statements import label_files
+from fall_assets.labelling.files import label_files
 from fall_assets.lake import Lake
 from fall_assets.partitions import DAYS
 from fall_assets.resources.site import SiteResource

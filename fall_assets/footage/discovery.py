@@ -17,7 +17,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
-from fall_assets.footage.datasets import DATASETS, SITE, Dataset, DatasetCamera, place
+from fall_assets.datasets import DATASETS, SITE, Dataset, DatasetCamera, place
 from fall_assets.footage.template import Enter, PathTemplate
 
 LONGEST_SEGMENT_S = 3600.0

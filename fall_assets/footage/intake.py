@@ -16,8 +16,8 @@ from typing import Any
 
 import polars as pl
 
+from fall_assets.datasets import SITE
 from fall_assets.footage.cameras import UNKNOWN, merge_cameras
-from fall_assets.footage.datasets import SITE
 from fall_assets.footage.discovery import Found, find
 from fall_assets.footage.probe import Probe, Reason, UnusableFileError, probe
 from fall_assets.footage.template import PathTemplate

@@ -5,7 +5,3 @@ folds. What does not: footage itself (`footage/`) and learning (`learning/`).
 """
 
 from __future__ import annotations
-
-from fall_assets.labelling.taxonomy import TAXONOMY_VERSION
-
-__all__ = ["TAXONOMY_VERSION"]

@@ -15,8 +15,8 @@ from typing import Any
 
 import polars as pl
 
+from fall_assets.datasets import SITE
 from fall_assets.errors import PermanentFailureError
-from fall_assets.footage.datasets import SITE
 from fall_assets.lake.registry import LABELS, table
 
 PRIORITY = (

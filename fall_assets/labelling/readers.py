@@ -27,18 +27,11 @@ from typing import Any
 
 import polars as pl
 
-from fall_assets.footage.datasets import DATASETS, SITE
-from fall_assets.labelling.statements import (
-    Place,
-    Problem,
-    Statement,
-    dataset_statements,
-    label_files,
-    site_statements,
-)
+from fall_assets.datasets import DATASETS, SITE
+from fall_assets.labelling.files import dataset_statements, label_files, site_statements
+from fall_assets.labelling.statements import Place, Problem, Statement
 from fall_assets.labelling.taxonomy import (
     DESCENT_S,
-    FALLS_INCLUDE_LYING,
     TAXONOMY_VERSION,
     nearest_word,
     to_label,
@@ -198,7 +191,8 @@ class _Reading:
             return
         end_s = min(end_s, duration_s)
         pieces = [(start_s, end_s, label)]
-        includes_lying = statement.dataset in FALLS_INCLUDE_LYING and label == "fall"
+        known = DATASETS.get(statement.dataset)
+        includes_lying = label == "fall" and known is not None and known.falls_include_lying
         if includes_lying and end_s - start_s > DESCENT_S:
             landed_s = start_s + DESCENT_S
             pieces = [(start_s, landed_s, "fall"), (landed_s, end_s, "lying_after_fall")]

@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from fall_assets.footage.datasets import DATASETS
+from fall_assets.datasets import DATASETS
 from fall_assets.footage.discovery import Found, days_with_footage, find
 from fall_assets.footage.intake import Intake, take_in
 from fall_assets.footage.template import DEFAULT, FRIGATE, PathTemplate

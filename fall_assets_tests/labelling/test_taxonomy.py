@@ -6,7 +6,7 @@ import csv
 
 import pytest
 
-from fall_assets.footage.datasets import DATASETS
+from fall_assets.datasets import DATASETS
 from fall_assets.labelling.taxonomy import nearest_word, to_label
 from fall_assets.lake.registry import LABELS
 from fall_assets_tests.footage_samples import SAMPLES, needs_samples
