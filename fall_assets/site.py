@@ -22,6 +22,9 @@ from fall_assets.delivery.gate import GateSettings
 from fall_assets.drift.report import DriftSettings
 from fall_assets.drift.retraining import RetrainingSettings
 from fall_assets.errors import PermanentFailureError
+from fall_assets.footage.sources import SourceSettings
+from fall_assets.labelling.queue import ReviewSettings
+from fall_assets.lake.registry import RESOLUTION_RULES
 
 T = TypeVar("T")
 
@@ -32,10 +35,10 @@ class SettingsError(PermanentFailureError):
 
 @dataclass(frozen=True)
 class FootageSettings:
-    """How footage lies in the landing folder."""
+    """Where footage comes from; `settle_s` is how long a file rests before it counts as done."""
 
-    template: str = "{camera}/{date}/{time}.mp4"
     settle_s: float = 10.0
+    sources: tuple[SourceSettings, ...] = (SourceSettings(),)
 
 
 @dataclass(frozen=True)
@@ -61,10 +64,50 @@ class LearningChoices:
 
 
 @dataclass(frozen=True)
+class RetentionSettings:
+    """How long footage is kept: so many days after it was recorded; 0 keeps it for ever."""
+
+    days: int = 0
+
+    def __post_init__(self) -> None:
+        if self.days < 0:
+            raise SettingsError(f"retention of {self.days} days: give 0 (for ever) or more")
+
+
+@dataclass(frozen=True)
+class LabellingSettings:
+    """What becomes of labels.
+
+    Attributes:
+        resolution: where annotators differ, 'priority' believes the most trusted source,
+            'majority' what most say, 'unanimous' only what all say.
+        automatic_share: of a training set's clips, at most this share may be labelled by the
+            champion; 0 takes none.
+        automatic_confidence: only so confident ones.
+    """
+
+    resolution: str = "priority"
+    automatic_share: float = 0.0
+    automatic_confidence: float = 0.95
+
+    def __post_init__(self) -> None:
+        if self.resolution not in RESOLUTION_RULES:
+            raise SettingsError(
+                f"resolution {self.resolution!r} is not known; there are: "
+                f"{', '.join(RESOLUTION_RULES)}"
+            )
+        if not (0 <= self.automatic_share < 1 and 0 <= self.automatic_confidence <= 1):
+            raise SettingsError("automatic_share and automatic_confidence must lie in 0 to 1")
+
+
+@dataclass(frozen=True)
 class SiteSettings:
     """All of `site.toml`; a stage's own settings are its package's."""
 
     footage: FootageSettings = field(default_factory=FootageSettings)
+    retention: RetentionSettings = field(default_factory=RetentionSettings)
+    labelling: LabellingSettings = field(default_factory=LabellingSettings)
+    review: ReviewSettings = field(default_factory=ReviewSettings)
     features: WorkSettings = field(default_factory=WorkSettings)
     learning: LearningChoices = field(default_factory=LearningChoices)
     gate: GateSettings = field(default_factory=GateSettings)
@@ -163,6 +206,14 @@ def _build(cls: type[T], values: Mapping[str, Any], where: str) -> T:
             if not isinstance(value, Mapping):
                 raise SettingsError(f"{where}{name} must be a table")
             built[name] = _build(type(default), value, f"{where}[{name}] ")
+        elif isinstance(default, tuple):
+            if not isinstance(value, list) or not all(isinstance(x, Mapping) for x in value):
+                raise SettingsError(f"{where}{name} must be a list of tables, as in [[...{name}]]")
+            kind = type(default[0])
+            built[name] = tuple(
+                _build(kind, x, f"{where}[[{name}]] {number} ")
+                for number, x in enumerate(value, start=1)
+            )
         elif isinstance(default, float) and type(value) in (int, float):
             built[name] = float(value)
         elif type(value) is type(default):
