@@ -40,7 +40,7 @@ dev: setup ## Dagster's UI with the daemon, and MLflow's beside it (loopback onl
 	$(BIN)/fall-assets dev
 
 test: setup ## The tests.
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 check: setup ## Lint, format and types.
 	$(BIN)/ruff check .

@@ -18,6 +18,15 @@ for name in ("FALL_SITE", "FALL_FOOTAGE", "FALL_CONFIG", "FALL_WEBHOOK_URL", "ML
 from fall_assets_tests.site import DAYS, TestSite, fill, new_site  # noqa: E402
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep together what shares an expensive fixture, and start with the longest group."""
+    shared = {item: "lived_in" in getattr(item, "fixturenames", ()) for item in items}
+    for item, is_shared in shared.items():
+        group = "lived-in" if is_shared else item.nodeid.split("::")[0]
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: not shared[item])
+
+
 @pytest.fixture(scope="session")
 def hospital(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Landing folder of the small hospital; copy it before changing it."""
