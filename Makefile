@@ -15,10 +15,10 @@ export FALL_FOOTAGE := $(abspath $(FOOTAGE))
 export FALL_SITE := $(CURDIR)/data/$(notdir $(abspath $(FOOTAGE)))
 endif
 
-.PHONY: help setup run dev test check format docs lock clean
+.PHONY: help setup run dev label-studio test check format docs lock clean
 
 help: ## List the commands.
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
 setup: .venv/.ready ## Set up .venv with everything that is needed.
 
@@ -38,6 +38,22 @@ run: setup ## Once around the loop: simulated hospital, or FOOTAGE=DIR.
 
 dev: setup ## Dagster's UI with the daemon, and MLflow's beside it (loopback only).
 	$(BIN)/fall-assets dev
+
+# Label Studio holds other versions of what we use: its own environment. Loopback only, telemetry
+# off; it serves the previews of an export and nothing else.
+label-studio: .venv-label-studio/.ready ## Set up Label Studio; with EXPORT=DIR start it on an export.
+ifdef EXPORT
+	LABEL_STUDIO_BASE_DATA_DIR=$(CURDIR)/data/label-studio \
+	LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true \
+	LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT=$(abspath $(EXPORT)) \
+	COLLECT_ANALYTICS=False LATEST_VERSION_CHECK=False SENTRY_DSN= FRONTEND_SENTRY_DSN= DEBUG=False \
+	.venv-label-studio/bin/label-studio start --no-browser --internal-host 127.0.0.1 --port 8080
+endif
+
+.venv-label-studio/.ready:
+	test -x .venv-label-studio/bin/python || $(PYTHON) -m venv .venv-label-studio
+	.venv-label-studio/bin/python -m pip install --quiet --disable-pip-version-check label-studio==1.23.2
+	touch $@
 
 test: setup ## The tests.
 	$(BIN)/python -m pytest -n 2 --dist loadgroup

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -16,12 +15,18 @@ from typing import Any, TypeVar
 
 import click
 
+from fall_assets.commands.alerts import alerts
+from fall_assets.commands.frames import frames
+from fall_assets.commands.holds import hold
+from fall_assets.commands.labels import labels
+from fall_assets.commands.quarantine import quarantine
+from fall_assets.commands.review import review
+from fall_assets.commands.running import environment, run_job
 from fall_assets.errors import FallAssetsError
 from fall_assets.site import Site, project_root, site_from_environment
 
 F = TypeVar("F", bound=Callable[..., Any])
 BAR_WIDTH = 30
-_FAILURE = re.compile(r"(?!dagster\._core\.errors)[\w.]+(Error|Failure|Exception): ")
 
 
 class _Group(click.Group):
@@ -40,6 +45,10 @@ def main() -> None:
     """Detect patient falls in hospital video, and keep detecting them."""
 
 
+for group in (alerts, frames, hold, labels, quarantine, review):
+    main.add_command(group)
+
+
 @main.command()
 @click.option("--seed", default=7, show_default=True, help="Seed of the simulated hospital.")
 def run(seed: int) -> None:
@@ -49,7 +58,7 @@ def run(seed: int) -> None:
     folder.
     """
     from fall_assets.footage.discovery import days_with_footage
-    from fall_assets.footage.template import PathTemplate
+    from fall_assets.jobs import RANGE_END_TAG, RANGE_START_TAG
     from fall_assets.lake import Lake
     from fall_assets.summary import summary
 
@@ -59,14 +68,18 @@ def run(seed: int) -> None:
         _simulate(site, seed)
     elif not site.landing.is_dir():
         raise click.ClickException(f"there is no folder {site.landing}: give FOOTAGE=DIR")
-    days = days_with_footage(site.landing, PathTemplate(site.settings.footage.template))
+    days = days_with_footage(site.landing, site.settings.footage.sources)
     if not days:
         raise click.ClickException(
-            f"no footage found in {site.landing}: neither files like "
-            f"{site.settings.footage.template!r} (data/site.toml) nor a data set that is known"
+            f"no footage found in {site.landing}: neither files as the sources in data/site.toml "
+            "tell nor a data set that is known"
         )
     click.echo(f"lifecycle over {days[0]} to {days[-1]}, footage in {site.landing}")
-    status = _execute_lifecycle(site, days[0].isoformat(), days[-1].isoformat())
+    status = run_job(
+        site,
+        "lifecycle",
+        {RANGE_START_TAG: days[0].isoformat(), RANGE_END_TAG: days[-1].isoformat()},
+    )
     click.echo()
     for line in summary(site, Lake(site.lake_root), days):
         click.echo(line)
@@ -99,7 +112,7 @@ def dev(port: int, mlflow_port: int) -> None:
         click.echo(what)
         running.append(
             subprocess.Popen(  # noqa: S603
-                [str(part) for part in command], env=_environment(), start_new_session=True
+                [str(part) for part in command], env=environment(), start_new_session=True
             )
         )
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -242,67 +255,6 @@ def _simulate(site: Site, seed: int) -> None:
         progress=_bar("simulated hospital"),
     )
     click.echo(f"simulated hospital: {made}")
-
-
-def _execute_lifecycle(site: Site, first: str, last: str) -> int:
-    """Run the job as a person would, show what matters of its log, keep all of it in a file."""
-    from fall_assets.jobs import RANGE_END_TAG, RANGE_START_TAG
-
-    tags = {RANGE_START_TAG: first, RANGE_END_TAG: last}
-    command = [
-        str(Path(sys.executable).parent / "dagster"),
-        *("job", "execute", "-m", "fall_assets.definitions", "-j", "lifecycle"),
-        *("--tags", json.dumps(tags)),
-    ]
-    (project_root() / "data" / "dagster").mkdir(parents=True, exist_ok=True)
-    log = site.root / "logs" / "lifecycle.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        log.open("w") as kept,
-        subprocess.Popen(  # noqa: S603
-            command,
-            env=_environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        ) as process,
-    ):
-        if process.stdout is None:
-            raise RuntimeError("the job's output cannot be read")
-        for line in process.stdout:
-            kept.write(line)
-            if shown := _worth_showing(line):
-                click.echo(shown)
-    if process.returncode:
-        click.echo(f"the run failed; its whole log is in {log}", err=True)
-    return process.returncode
-
-
-def _worth_showing(line: str) -> str | None:
-    """What a person who waits wants to see of a line of Dagster's log; None for the rest."""
-    if _FAILURE.match(line):
-        return f"    {line.rstrip()}"
-    parts = line.rstrip().split(" - ")
-    if len(parts) < 5 or parts[1] != "dagster":
-        return None
-    level, message = parts[2], " - ".join(parts[5:])
-    if level == "INFO":
-        return f"    {message.split(' - ', 1)[-1]}"
-    if "STEP_START" in message or "STEP_FAILURE" in message or level in ("ERROR", "CRITICAL"):
-        return message.split(" - ", 2)[-1]
-    return None
-
-
-def _environment() -> dict[str, str]:
-    """The environment for tools of others: our site, telemetry off."""
-    return {
-        **os.environ,
-        "DAGSTER_HOME": str(project_root()),
-        "DAGSTER_DISABLE_TELEMETRY": "true",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "DO_NOT_TRACK": "true",
-        "PYTHONUNBUFFERED": "1",
-    }
 
 
 def _bar(what: str) -> Callable[[int, int], None]:

@@ -20,6 +20,7 @@ from fall_assets.assets import (  # noqa: E402
     learning,
     monitoring,
     operation,
+    retention,
 )
 from fall_assets.assets.support import with_policies  # noqa: E402
 from fall_assets.automation.declarative import ALL_AUTOMATION  # noqa: E402
@@ -31,8 +32,13 @@ from fall_assets.resources.site import SiteResource  # noqa: E402
 ALL_ASSETS = [
     collection.cameras,
     collection.intake,
+    retention.deletions,
+    labelling.zones,
     labelling.labels,
+    labelling.label_agreement,
     labelling.clips,
+    labelling.automatic_labels,
+    labelling.review_queue,
     learning.decoding,
     learning.training_set,
     learning.candidate_model,

@@ -5,11 +5,14 @@ import dagster as dg
 from fall_assets.partitions import DAYS
 
 COLLECTION = dg.AssetSelection.assets("cameras", "videos", "quarantine", "camera_health")
-LABELLING = dg.AssetSelection.assets("labels", "clips")
+LABELLING = dg.AssetSelection.assets("zones", "labels", "label_agreement", "clips")
 FEATURES = dg.AssetSelection.assets("features", "pose_tracks")
 LEARNING = dg.AssetSelection.assets("training_set", "candidate_model", "evaluation")
 DELIVERY = dg.AssetSelection.assets("registered_model", "drift_reference")
-OPERATION = dg.AssetSelection.assets("predictions", "alerts", "drift_report")
+OPERATION = dg.AssetSelection.assets(
+    "predictions", "alerts", "drift_report", "automatic_labels", "review_queue"
+)
+RETENTION = dg.AssetSelection.assets("deletions")
 
 RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"
@@ -17,7 +20,8 @@ LEARNING_TAGS = {"fall_assets/learning": "true"}
 
 lifecycle = dg.define_asset_job(
     "lifecycle",
-    selection=dg.AssetSelection.all(),
+    # Deleting footage is a decision of its own.
+    selection=dg.AssetSelection.all() - RETENTION,
     description=(
         "Once around the loop, over a range of days (tags dagster/asset_partition_range_start "
         "and _end). The newest day is held back from learning: it plays today."
@@ -58,4 +62,11 @@ retraining = dg.define_asset_job(
     tags=LEARNING_TAGS,
 )
 
-ALL_JOBS = [lifecycle, collection, labelling, nightly, retraining]
+retention = dg.define_asset_job(
+    "retention",
+    selection=RETENTION,
+    description="Delete footage that is older than the site's retention and that nothing keeps.",
+    executor_def=dg.in_process_executor,
+)
+
+ALL_JOBS = [lifecycle, collection, labelling, nightly, retraining, retention]

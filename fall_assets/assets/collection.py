@@ -7,7 +7,7 @@ import polars as pl
 
 from fall_assets.assets.support import SINGLE_RUN, days_of, row_metadata, working
 from fall_assets.partitions import DAYS
-from fall_assets.pipeline.collection import collect, refresh_cameras
+from fall_assets.pipeline.collection import RETRY_TAG, collect, refresh_cameras
 from fall_assets.resources.site import SiteResource
 
 
@@ -32,15 +32,19 @@ def intake(
 ) -> Iterator[dg.MaterializeResult[None]]:
     """Take in the segments of each day; what cannot be used is quarantined with a reason."""
     with working(context, site) as work:
-        taken = [collect(work, day) for day in days_of(context)]
+        retry = context.has_tag(RETRY_TAG)
+        taken = [collect(work, day, retry=retry) for day in days_of(context)]
     videos = pl.concat([day.videos for day in taken])
     quarantine = pl.concat([day.quarantine for day in taken])
+    sightings = pl.concat([day.sightings for day in taken])
     yield dg.MaterializeResult(
         asset_key="videos",
         metadata={
             **row_metadata(videos, by=["dataset", "camera_id"]),
             "hours": round(float(videos["duration_s"].sum()) / 3600, 3),
             "bytes": int(videos["bytes"].sum()),
+            "names": sightings.height,
+            "names that are gone": sightings["gone_utc"].count(),
         },
     )
     yield dg.MaterializeResult(

@@ -1,4 +1,4 @@
-"""Labelling: labels from label files, and clips cut from labels."""
+"""Labelling: zones, labels from label files, clips cut from labels, what to label next."""
 
 import dagster as dg
 import polars as pl
@@ -11,10 +11,19 @@ from fall_assets.assets.support import (
     row_metadata,
     working,
 )
-from fall_assets.automation.conditions import when_upstream_changed
+from fall_assets.automation.conditions import when_any_day_changed, when_upstream_changed
 from fall_assets.partitions import DAYS
-from fall_assets.pipeline.labelling import contact_sheet, cut, label
+from fall_assets.pipeline.labelling import agree, contact_sheet, cut, label, refresh_zones
+from fall_assets.pipeline.review import build_review_queue, label_automatically
 from fall_assets.resources.site import SiteResource
+
+
+@dg.asset(deps=["cameras"], kinds={"csv"})
+def zones(context: dg.AssetExecutionContext, site: SiteResource) -> dg.MaterializeResult[None]:
+    """Rooms and zones that cameras see, each for a period of time."""
+    with working(context, site) as work:
+        rows = refresh_zones(work)
+    return dg.MaterializeResult(metadata=row_metadata(rows, by=["kind", "camera_id"]))
 
 
 @dg.asset(
@@ -30,6 +39,8 @@ def labels(context: dg.AssetExecutionContext, site: SiteResource) -> dg.Material
     return dg.MaterializeResult(
         metadata={
             **row_metadata(reading.labels, by=["label", "source"]),
+            "conflicts": reading.conflicts.height,
+            "conflicts undecided": reading.conflicts["decided"].null_count(),
             "problems": reading.problems.height,
             "problem lines": markdown_table(reading.problems.head(50).to_dicts()),
             "lines of absent files": reading.absent_files,
@@ -54,4 +65,52 @@ def clips(context: dg.AssetExecutionContext, site: SiteResource) -> dg.Materiali
             "split groups": rows["split_group"].n_unique(),
             "contact sheet": picture(sheet),
         }
+    )
+
+
+@dg.asset(deps=["labels"], automation_condition=when_any_day_changed())
+def label_agreement(
+    context: dg.AssetExecutionContext, site: SiteResource
+) -> dg.MaterializeResult[None]:
+    """How far each two annotators agree: Cohen's kappa by time, and temporal overlap."""
+    with working(context, site) as work:
+        agreement = agree(work)
+    overall = agreement.rows.filter(pl.col("label") == "all")
+    return dg.MaterializeResult(
+        metadata={
+            **row_metadata(agreement.rows),
+            "pairs": markdown_table(overall.to_dicts()),
+            "agreement": picture(agreement.plot),
+        }
+    )
+
+
+@dg.asset(
+    deps=["predictions"],
+    partitions_def=DAYS,
+    backfill_policy=SINGLE_RUN,
+    automation_condition=when_upstream_changed(),
+)
+def automatic_labels(
+    context: dg.AssetExecutionContext, site: SiteResource
+) -> dg.MaterializeResult[None]:
+    """What the champion says of each day, with its confidence; it teaches, it never judges."""
+    with working(context, site) as work:
+        rows = pl.concat([label_automatically(work, day) for day in days_of(context)])
+    return dg.MaterializeResult(metadata=row_metadata(rows, by=["label", "model_version"]))
+
+
+@dg.asset(
+    deps=["labels", "predictions", "alerts", "drift_report"],
+    automation_condition=when_any_day_changed(),
+)
+def review_queue(
+    context: dg.AssetExecutionContext, site: SiteResource
+) -> dg.MaterializeResult[None]:
+    """What a person should label next, and why."""
+    with working(context, site) as work:
+        rows = build_review_queue(work)
+    shown = rows.head(20).select("rank", "camera_id", "start_utc", "suggested_label", "reason")
+    return dg.MaterializeResult(
+        metadata={**row_metadata(rows, by=["camera_id"]), "next": markdown_table(shown.to_dicts())}
     )

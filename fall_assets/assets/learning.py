@@ -60,6 +60,7 @@ def decoding(
             "feature set": days[0].feature_set,
             "segments": sum(day.segments for day in days),
             "segments already there": sum(day.reused for day in days),
+            "segments whose file is gone": sum(day.gone for day in days),
             "segments without features": markdown_table(failed),
         },
     )

@@ -28,6 +28,16 @@ def when_upstream_changed() -> Condition:
     ).with_label("when_upstream_changed")
 
 
+def when_any_day_changed() -> Condition:
+    """Make anew what is not by day when any day upstream of it was materialized.
+
+    Cheap: belongs to the `data_automation` sensor. Late data of any day counts, failures wait for
+    the next change upstream, and a run that already computed upstream and this asset together does
+    not trigger it again.
+    """
+    return _changed_and_quiet("when_any_day_changed")
+
+
 def when_learning_material_changed() -> Condition:
     """Cut a training set or learn anew when what is upstream of it was materialized.
 
@@ -35,8 +45,12 @@ def when_learning_material_changed() -> Condition:
     on. Late data and re-runs as in `when_upstream_changed`; a failed run is not requested again
     until upstream changes.
     """
+    return _changed_and_quiet("when_learning_material_changed")
+
+
+def _changed_and_quiet(label: str) -> Condition:
     return (
         dg.AutomationCondition.any_deps_updated().since_last_handled()
         & ~dg.AutomationCondition.any_deps_in_progress()
         & ~dg.AutomationCondition.in_progress()
-    ).with_label("when_learning_material_changed")
+    ).with_label(label)

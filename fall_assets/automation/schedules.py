@@ -22,4 +22,19 @@ def nightly_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     return dg.RunRequest(run_key=day, partition_key=day)
 
 
-ALL_SCHEDULES = [nightly_schedule]
+@dg.schedule(
+    job=jobs.retention,
+    cron_schedule="0 3 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.STOPPED,
+)
+def retention_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    """At 03:00 UTC, delete footage that is older than the site's retention.
+
+    After the nightly close, so that late labels and alerts of the day before keep their footage.
+    Off until a person turns it on; with a retention of 0 days it deletes nothing.
+    """
+    return dg.RunRequest(run_key=context.scheduled_execution_time.date().isoformat())
+
+
+ALL_SCHEDULES = [nightly_schedule, retention_schedule]

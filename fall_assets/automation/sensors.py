@@ -15,9 +15,10 @@ import polars as pl
 
 from fall_assets import jobs
 from fall_assets.drift.retraining import DriftDay, Retraining, decide
+from fall_assets.errors import FallAssetsError
 from fall_assets.footage.discovery import new_since
-from fall_assets.footage.template import PathTemplate
 from fall_assets.labelling.files import label_files
+from fall_assets.labelling.zones import ZONES_FILE
 from fall_assets.lake import Lake
 from fall_assets.partitions import DAYS
 from fall_assets.resources.site import SiteResource
@@ -25,6 +26,9 @@ from fall_assets.resources.site import SiteResource
 DRIFT_ID_TAG = "fall_assets/drift_id"
 REASON_TAG = "fall_assets/reason"
 _TAG_LENGTH = 255
+
+_FEW_DAYS = 8
+"""A tick that finds changes on more days than these looks up what the lake knows of them."""
 
 
 @dg.sensor(
@@ -35,33 +39,43 @@ _TAG_LENGTH = 255
 def footage_sensor(
     context: dg.SensorEvaluationContext, site: SiteResource
 ) -> dg.SensorResult | dg.SkipReason:
-    """Ask for an intake of every day for which new footage lies in the landing folder.
+    """Ask for an intake of every day for which a source has new footage.
 
-    Late files: their own day is asked for. The first tick passes over files that the lake already
-    knows. A failed intake is not asked for again by this sensor; the run's retries apply.
+    Late files: their own day is asked for. Where everything is looked at again (the first tick, or
+    another place or template), what the lake already knows is passed over. A source that cannot be
+    looked at, as a bucket that is away, does not stop the others: the tick fails only where it
+    found nothing else. A failed intake is not asked for again by this sensor; the run's retries
+    apply.
     """
     place = site.site()
     if not place.landing.is_dir():
         return dg.SkipReason(f"there is no landing folder at {place.landing}")
     settings = place.settings.footage
+    problems: list[FallAssetsError] = []
     changed, cursor = new_since(
         place.landing,
-        PathTemplate(settings.template),
+        settings.sources,
         context.cursor,
         settle_s=settings.settle_s,
+        report=problems.append,
     )
-    known = _known_paths(site.lake(), list(changed)) if not context.cursor else set()
+    for problem in problems:
+        context.log.error(str(problem))
+    many = not context.cursor or len(changed) > _FEW_DAYS
+    known = _known_files(site.lake(), list(changed)) if many else {}
     requests = []
-    for day, paths in changed.items():
-        new = [path for path in paths if path not in known]
+    for day, files in changed.items():
+        new = {path: state for path, state in files.items() if known.get(path) != state}
         if new and DAYS.has_partition_key(day.isoformat()):
             requests.append(
                 dg.RunRequest(
                     partition_key=day.isoformat(),
-                    run_key=f"{day}-{_fingerprint(place.landing, new)}",
+                    run_key=f"{day}-{_hash(sorted(new.items()))}",
                     tags={REASON_TAG: f"{len(new)} new files"},
                 )
             )
+    if problems and not requests:
+        raise problems[0]
     return dg.SensorResult(run_requests=requests, cursor=cursor)
 
 
@@ -73,13 +87,14 @@ def footage_sensor(
 def label_sensor(
     context: dg.SensorEvaluationContext, site: SiteResource
 ) -> dg.SensorResult | dg.SkipReason:
-    """Read the label files again when one of them changed.
+    """Read the label files and `zones.csv` again when one of them changed.
 
     All days with footage are asked for in one run: a label file may speak of any day. The first
     tick passes over files that did not change since the last reading.
     """
     landing = site.site().landing
     files = [path.relative_to(landing).as_posix() for path in label_files(landing)]
+    files += [ZONES_FILE] if (landing / ZONES_FILE).is_file() else []
     state = _fingerprint(landing, files)
     if state == context.cursor:
         return dg.SkipReason("no label file changed")
@@ -128,13 +143,16 @@ def drift_sensor(
     return dg.SensorResult(run_requests=[request])
 
 
-def _known_paths(lake: Lake, days: list[date]) -> set[str]:
-    """Files that were taken in or set aside for good."""
-    videos = lake.read("videos", days=days, columns=["path"])
-    aside = lake.read("quarantine", days=days, columns=["path", "reason"]).filter(
+def _known_files(lake: Lake, days: list[date]) -> dict[str, str | None]:
+    """Files that were taken in or set aside for good, with their fingerprints."""
+    columns = ["path", "fingerprint"]
+    seen = lake.read("sightings", days=days, columns=[*columns, "gone_utc"]).filter(
+        pl.col("gone_utc").is_null()
+    )
+    aside = lake.read("quarantine", days=days, columns=[*columns, "reason"]).filter(
         pl.col("reason") != "still_being_written"
     )
-    return {*videos["path"], *aside["path"]}
+    return dict([*seen.select(columns).iter_rows(), *aside.select(columns).iter_rows()])
 
 
 def _were_read(lake: Lake, files: list[Path]) -> bool:
@@ -155,6 +173,10 @@ def _fingerprint(root: Path, paths: list[str]) -> str:
         except OSError:
             continue
         state.append((path, status.st_size, status.st_mtime_ns))
+    return _hash(state)
+
+
+def _hash(state: object) -> str:
     return hashlib.sha256(json.dumps(state).encode()).hexdigest()[:16]
 
 

@@ -8,6 +8,7 @@ from fall_assets.partitions import DAYS
 from fall_assets.resources.site import SiteResource
 
 WARN = dg.AssetCheckSeverity.WARN
+MODERATE_KAPPA = 0.41
 
 
 @dg.asset_check(asset="quarantine", partitions_def=DAYS)
@@ -36,15 +37,56 @@ def every_label_line_was_understood(site: SiteResource) -> dg.AssetCheckResult:
     )
 
 
+@dg.asset_check(asset="labels", partitions_def=DAYS)
+def no_conflict_is_undecided(
+    context: dg.AssetCheckExecutionContext, site: SiteResource
+) -> dg.AssetCheckResult:
+    """Stretches on which annotators differ and the site's rule decides nothing."""
+    rows = site.lake().read("label_conflicts", days=days_of(context))
+    undecided = rows.filter(pl.col("decided").is_null())
+    shown = undecided.select("camera_id", "start_s", "end_s", "said").head(20).to_dicts()
+    return dg.AssetCheckResult(
+        passed=undecided.is_empty(),
+        severity=WARN,
+        metadata={
+            "conflicts": rows.height,
+            "undecided": undecided.height,
+            "who said what": markdown_table(shown),
+        },
+    )
+
+
+@dg.asset_check(asset="label_agreement")
+def annotators_agree(site: SiteResource) -> dg.AssetCheckResult:
+    """Pairs of annotators below moderate agreement (kappa 0.41, Landis and Koch 1977)."""
+    rows = site.lake().read("label_agreement").filter(pl.col("label") == "all")
+    low = rows.filter(pl.col("kappa") < MODERATE_KAPPA)
+    shown = low.select("annotator", "other", "kappa", "seconds").to_dicts()
+    return dg.AssetCheckResult(
+        passed=low.is_empty(),
+        severity=WARN,
+        metadata={"pairs": rows.height, "who should talk": markdown_table(shown)},
+    )
+
+
 @dg.asset_check(asset="features", partitions_def=DAYS, blocking=True)
 def every_segment_has_features(
     context: dg.AssetCheckExecutionContext, site: SiteResource
 ) -> dg.AssetCheckResult:
-    """Every segment of the day was decoded; a tenth missing stops what comes after."""
+    """Every segment that has a file was decoded; a tenth missing stops what comes after."""
+    from fall_assets.pipeline.files import files_of
+    from fall_assets.pipeline.work import Work
+
     lake, days = site.lake(), days_of(context)
-    videos = lake.read("videos", days=days, columns=["day", "video_id", "path"])
+    videos = lake.read("videos", days=days).filter(pl.col("deleted_utc").is_null())
     done = lake.read("features", days=days, columns=["day", "video_id"])["video_id"].unique()
-    missing = videos.filter(~pl.col("video_id").is_in(done.to_list()))
+    absent = videos.filter(~pl.col("video_id").is_in(done.to_list()))
+    # The recorder may have deleted some since they were taken in.
+    work = Work(site.site(), lake)
+    footage = work.footage
+    files = files_of(work, absent).items()
+    there = [key for key, path in files if footage.state(path) is not None]
+    missing = absent.filter(pl.col("video_id").is_in(there))
     many = missing.height * 10 > videos.height
     return dg.AssetCheckResult(
         passed=missing.is_empty(),

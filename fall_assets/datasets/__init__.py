@@ -7,7 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fall_assets.datasets import assist_iot, gmdcsa24, people_walking, urfd
+from fall_assets.datasets import (
+    assist_iot,
+    caucafall,
+    gmdcsa24,
+    le2i,
+    omnifall,
+    people_walking,
+    up_fall,
+    urfd,
+)
 from fall_assets.datasets.base import (
     SITE,
     Dataset,
@@ -31,7 +40,8 @@ __all__ = [
 ]
 
 DATASETS: Mapping[str, Dataset] = {
-    module.DATASET.name: module.DATASET for module in (urfd, assist_iot, gmdcsa24, people_walking)
+    module.DATASET.name: module.DATASET
+    for module in (urfd, assist_iot, gmdcsa24, people_walking, up_fall, le2i, caucafall, omnifall)
 }
 """The data sets that are known, by the name of their folder."""
 

@@ -5,7 +5,8 @@ data set (its own module) and the rules for what can be a label (`labelling/read
 
 A data set is recognised by its folder's name in the landing folder. It has no dates, so each gets
 one nominal day, and its scenes start one after the other on a fixed grid of that day, in the order
-of their names; cameras that saw the same scene start together.
+of their names; cameras that saw the same scene start together. Where names number the scenes,
+each has a fixed slot, so that parts of a data set that come later do not move what is there.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ SITE = "site"
 """What stands in place of a data set's name for the hospital's own footage."""
 
 SLOT_S = 180
-"""Seconds from one scene's start to the next one's; longer than any segment of the data sets."""
+"""Seconds from one scene's start to the next one's; longer than a data set's longest segment."""
+
+WHOLE_CLIP_S = 3600.0
+"""The end of an interval that lasts as long as its clip, where nobody tells how long that is."""
 
 _SUFFIXES = frozenset({".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v"})
 
@@ -45,17 +49,25 @@ class DatasetCamera:
 class Seen:
     """What one path below a data set's folder tells.
 
-    `scene` is what several cameras saw at once; `subject` is None where nobody tells.
+    `scene` is what several cameras saw at once; `subject` is None where nobody tells; `slot` is
+    the scene's place on the nominal day, from 0, where its name tells one.
     """
 
     camera: DatasetCamera
     scene: str
     subject: str | None = None
+    slot: int | None = None
 
 
 LabelReader = Callable[[Path, Path, set[str]], Iterator[Statement | Problem]]
 """Reads one label file, given the landing folder and the file's path; adds the names of the videos
 that the file lists to its last argument.
+"""
+
+
+NameReader = Callable[[Path, set[str]], Iterator[Statement | Problem]]
+"""What the videos' own names tell, given the landing folder and the names of the videos and scenes
+that label files list already.
 """
 
 
@@ -83,6 +95,8 @@ class Dataset:
         own_labels: its own label files; None where it has none.
         names_of: the names under which its own label files may list a video of `labels.csv`.
         falls_include_lying: whether its falls run on to the end of the clip.
+        read_names: labels that the videos' names tell, for videos that no label file lists.
+        slot_s: seconds from one scene's start to the next one's, where SLOT_S does not fit.
     """
 
     name: str
@@ -92,6 +106,8 @@ class Dataset:
     own_labels: OwnLabels | None = None
     names_of: Callable[[str], set[str]] = _own_name
     falls_include_lying: bool = False
+    read_names: NameReader | None = None
+    slot_s: int = SLOT_S
 
 
 @dataclass(frozen=True)
@@ -115,15 +131,46 @@ def place(landing: Path, dataset: Dataset) -> list[Placed]:
         seen = dataset.read_path(path.removeprefix(f"{dataset.name}/"))
         if seen is not None:
             files.append((path, seen))
-    scenes = sorted({seen.scene for _path, seen in files})
-    if len(scenes) * SLOT_S > 86_400:
+    slots = _slots({seen.scene: seen.slot for _path, seen in files})
+    last = max(slots.values(), default=0)
+    if (last + 1) * dataset.slot_s > 86_400:
         raise PermanentFailureError(
-            f"data set {dataset.name} has {len(scenes)} scenes, more than its nominal day holds "
-            f"({86_400 // SLOT_S}); leave some out, or lay the footage out with a path template"
+            f"data set {dataset.name} has {last + 1} scenes, more than its nominal day holds "
+            f"({86_400 // dataset.slot_s}); leave some out, or lay the footage out with a path "
+            "template"
         )
     midnight = datetime(dataset.day.year, dataset.day.month, dataset.day.day, tzinfo=UTC)
-    starts = {scene: midnight + timedelta(seconds=SLOT_S * i) for i, scene in enumerate(scenes)}
-    return [Placed(path, starts[seen.scene], seen) for path, seen in sorted(files)]
+    return [
+        Placed(path, midnight + timedelta(seconds=dataset.slot_s * slots[seen.scene]), seen)
+        for path, seen in sorted(files, key=lambda file: file[0])
+    ]
+
+
+def scene_names(dataset: str, read_path: Callable[[str], Seen | None], target: str) -> set[str]:
+    """The names of a video where own label files list scenes: its path, and '<data set>/<scene>'.
+
+    For `Dataset.names_of`; `target` is the video's path below the landing folder.
+    """
+    seen = read_path(target.removeprefix(f"{dataset}/"))
+    return {target} if seen is None else {target, f"{dataset}/{seen.scene}"}
+
+
+def _slots(wanted: Mapping[str, int | None]) -> dict[str, int]:
+    """A slot of its own for each scene: the one its name tells, else the first that is free."""
+    slots: dict[str, int] = {}
+    taken: set[int] = set()
+    for scene in sorted(wanted):
+        slot = wanted[scene]
+        if slot is not None and slot not in taken:
+            slots[scene] = slot
+            taken.add(slot)
+    free = 0
+    for scene in sorted(wanted.keys() - slots.keys()):
+        while free in taken:
+            free += 1
+        slots[scene] = free
+        taken.add(free)
+    return slots
 
 
 def _videos_below(landing: Path, name: str) -> list[str]:

@@ -32,7 +32,7 @@ _WORDS = {
 
 
 def _read_path(path: str) -> Seen | None:
-    match = re.search(r"(?:^|/)Subject (\d+)/(ADL|Fall)/([^/]+)\.\w+$", path)
+    match = re.search(r"(?:^|/)Subject[ _](\d+)/(ADL|Fall)/([^/]+)\.\w+$", path)
     if match is None:
         return None
     number, kind, name = match.groups()

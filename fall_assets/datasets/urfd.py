@@ -4,6 +4,9 @@ Biomedicine 117(3), 2014): 30 falls from two cameras, 40 activities of daily liv
 Its own labels say per frame whether a person is not lying (-1), in between (0) or lying (1). In a
 fall, 'in between' is the descent and 'lying' what follows it; in daily life, 'in between' is
 sitting or lying down and stays `other`, since the data set does not say which.
+
+Its authors (https://fenix.ur.edu.pl/~mkepski/ds/uf.html) give each sequence as a zip of PNG frames,
+`fall-01-cam0-rgb.zip`: `fall-assets frames pack urfd-zips urfd --fps 30` makes videos of them.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ _CAMERAS = {
     "cam0": DatasetCamera("urfd-cam0", "urfd", "level"),
     "cam1": DatasetCamera("urfd-cam1", "urfd", "ceiling"),
 }
+_SLOTS = {"adl": (0, 40), "fall": (40, 30)}
 _WORDS = {
     "upright_or_other": "other",
     "adl_not_lying": "other",
@@ -40,16 +44,18 @@ _WORDS = {
 
 
 def _read_path(path: str) -> Seen | None:
-    match = re.search(r"(?:^|/)((?:fall|adl)-\d+)-(cam[01])\.\w+$", path)
+    match = re.search(r"(?:^|/)((fall|adl)-(\d+))-(cam[01])(?:-rgb)?\.\w+$", path)
     if match is None:
         return None
-    scene, camera = match.groups()
-    return Seen(_CAMERAS[camera], scene)
+    scene, kind, number, camera = match.groups()
+    first, count = _SLOTS[kind]
+    slot = first + int(number) - 1 if 1 <= int(number) <= count else None
+    return Seen(_CAMERAS[camera], scene, slot=slot)
 
 
 def _names_of(target: str) -> set[str]:
     """`labels.csv` lists files, the own files list sequences."""
-    return {target, f"urfd/{re.sub(r'-cam[01]$', '', PurePosixPath(target).stem)}"}
+    return {target, f"urfd/{re.sub(r'-cam[01](-rgb)?$', '', PurePosixPath(target).stem)}"}
 
 
 def _read_labels(landing: Path, path: Path, covered: set[str]) -> Iterator[Statement | Problem]:

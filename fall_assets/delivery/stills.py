@@ -17,7 +17,7 @@ import numpy.typing as npt
 from av.video.reformatter import Interpolation
 
 from fall_assets.errors import PermanentFailureError
-from fall_assets.footage.media import open_media
+from fall_assets.footage.media import open_media, video_stream
 
 Picture = npt.NDArray[np.uint8]
 KeyPoints = npt.NDArray[np.floating[Any]]
@@ -65,17 +65,29 @@ def still(
     """
     picture = _crop(_frame_at(path, at_s), crop)
     people = np.zeros((0, 17, 3)) if keypoints is None else np.asarray(keypoints, np.float64)
+    return _jpeg(unrecognisable(picture, people, long_side))
+
+
+def unrecognisable(picture: Picture, people: KeyPoints, long_side: int) -> Picture:
+    """The picture with nobody to recognise, by the rules of `still`.
+
+    `picture` (height, width, 3) RGB; `people` (people, 17, 3). Returns a picture of that long side,
+    both sides even.
+    """
     if people.ndim != 3 or people.shape[1:] != (17, 3):
         raise ValueError(f"key points must have shape (people, 17, 3), got {people.shape}")
     height, width = picture.shape[:2]
     heads = [head for person in people if (head := head_box(person, width / height)) is not None]
-    # Every face must have been seen for sure; else one may be anywhere.
-    known = len(people) > 0 and bool((people[:, _FACE, 2].max(axis=1) >= _SURE).all())
-    cells = min(_CELLS_HEADS_KNOWN if known else _CELLS_HEADS_UNKNOWN, max(width, height))
-    coarse = _resize(picture, cells)
+    cells = _CELLS_HEADS_KNOWN if faces_are_known(people) else _CELLS_HEADS_UNKNOWN
+    coarse = _resize(picture, min(cells, max(width, height)))
     for head in heads:
         _hide(coarse, head)
-    return _jpeg(_resize(coarse, long_side))
+    return _resize(coarse, long_side)
+
+
+def faces_are_known(people: KeyPoints) -> bool:
+    """Whether there are people and the face of each was seen for sure; else one may be anywhere."""
+    return len(people) > 0 and bool((people[:, _FACE, 2].max(axis=1) >= _SURE).all())
 
 
 def head_box(person: KeyPoints, aspect: float) -> tuple[float, float, float, float] | None:
@@ -123,7 +135,9 @@ def _frame_at(path: Path, at_s: float) -> Picture:
     """The frame shown at that time, as RGB (height, width, 3)."""
     try:
         with open_media(path) as container:
-            stream = container.streams.video[0]
+            stream = video_stream(container)
+            if stream is None:
+                raise StillError(f"{path.name}: it holds no pictures")
             start = stream.start_time or 0
             if stream.time_base is None:
                 raise StillError(f"{path.name}: its frames carry no times; take another picture")
@@ -136,8 +150,9 @@ def _frame_at(path: Path, at_s: float) -> Picture:
                 shown = frame
             if shown is None:
                 raise StillError(f"{path.name}: no frame at {at_s:.1f} s; the file may be cut off")
-            return _pixels(shown.reformat(format="rgb24"))
-    except (av.FFmpegError, IndexError, OSError) as error:
+            # Key points and crops are of the upright picture, as the features are.
+            return np.rot90(_pixels(shown.reformat(format="rgb24")), shown.rotation // 90 % 4)
+    except (av.FFmpegError, OSError) as error:
         raise StillError(f"{path.name}: cannot be decoded at {at_s:.1f} s ({error})") from error
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import av.error
 
 from fall_assets.errors import PermanentFailureError
-from fall_assets.footage.media import open_media
+from fall_assets.footage.media import open_media, video_stream
 
 if TYPE_CHECKING:
     from av import VideoFrame, VideoStream
@@ -72,9 +72,9 @@ class Segment:
         except (av.error.FFmpegError, OSError) as error:
             raise self._unreadable(f"cannot be opened: {error}") from error
         with container:
-            if not container.streams.video:
+            stream = video_stream(container)
+            if stream is None:
                 raise self._unreadable("holds no video stream")
-            stream = container.streams.video[0]
             stream.codec_context.thread_count = self._threads
             stream.thread_type = "AUTO" if self._threads != 1 else "NONE"
             rate = float(stream.average_rate or stream.guessed_rate or 25)

@@ -26,3 +26,8 @@ class SourceSettings:
     at: str = ""
     template: str = DEFAULT_TEMPLATE
     timezone: str = "UTC"
+
+    @property
+    def is_bucket(self) -> bool:
+        """Whether it is a bucket rather than a folder."""
+        return self.at.startswith("s3://")

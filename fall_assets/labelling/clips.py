@@ -72,7 +72,9 @@ def cut_clips(
     that ends with it. A window takes the label that holds at its end (by PRIORITY where there are
     several); without one it is no clip. Its target is
 
-    - 1 where it holds at least `fall_share` of a fall and ends at most `after_fall_s` after it,
+    - 1 where it holds at least `fall_share` of a fall and ends at most `after_fall_s` after it
+      (a fall over two segments counts by its whole length, and the window by what it sees of it
+      in its own segment, as in prediction),
     - null where it touches a fall otherwise, or ends in lying after one: nobody can say whether an
       alarm is due,
     - 0 in all other cases.
@@ -84,7 +86,9 @@ def cut_clips(
 
     Args:
         labels: rows of the table `labels`, with a column `subject` where sources tell whom they
-            are about; those of videos not given are passed by.
+            are about, and `interval_id`, `start_utc` and `end_utc` where they may span segments.
+            Those of videos not given lengthen falls that reach into them, and are passed by
+            otherwise.
         videos: rows of the table `videos`, whole data sets or days.
         settings: the defaults where None.
 
@@ -92,7 +96,7 @@ def cut_clips(
         Rows of the table `clips`, sorted by day, camera, video and end.
     """
     settings = settings or ClipSettings()
-    ordered = labels.sort("video_id", "start_s", "end_s", "label", "label_id")
+    ordered = _with_whole_length(labels).sort("video_id", "start_s", "end_s", "label", "label_id")
     by_video = {
         str(key[0]): part.to_dicts()
         for key, part in ordered.group_by("video_id", maintain_order=True)
@@ -105,6 +109,18 @@ def cut_clips(
         for row in _clips_of(video, by_video[video["video_id"]], settings)
     ]
     return pl.DataFrame(rows, schema=table("clips").schema)
+
+
+def _with_whole_length(labels: pl.DataFrame) -> pl.DataFrame:
+    """Add `length_s`: how long each label's whole interval lasts on its camera's timeline."""
+    own = pl.col("end_s") - pl.col("start_s")
+    interval = ["camera_id", "interval_id"]
+    if not {*interval, "start_utc", "end_utc"}.issubset(labels.columns):
+        return labels.with_columns(length_s=own)
+    spans = pl.col("interval_id").is_not_null() & (pl.col("video_id").n_unique().over(interval) > 1)
+    first, last = pl.col("start_utc").min().over(interval), pl.col("end_utc").max().over(interval)
+    whole = pl.when(spans).then((last - first).dt.total_microseconds() / 1e6)
+    return labels.with_columns(length_s=whole.otherwise(None).fill_null(own))
 
 
 def window_ends(duration_s: float, settings: ClipSettings) -> list[float]:
@@ -144,6 +160,7 @@ def _clips_of(
             "label": at_end["label"],
             "target": target,
             "event_id": (fall or at_end)["event_id"],
+            "label_source": at_end["source"],
         }
 
 
@@ -156,7 +173,7 @@ def _judge(
         held_s = min(end_s, fall["end_s"]) - max(start_s, fall["start_s"])
         if held_s <= 1e-6:
             continue
-        share = held_s / (fall["end_s"] - fall["start_s"])
+        share = held_s / fall["length_s"]
         is_recent = end_s <= fall["end_s"] + settings.after_fall_s + 1e-6
         if share >= settings.fall_share - 1e-6 and is_recent:
             return 1, fall

@@ -8,6 +8,8 @@ format (`files.py`, `fall_assets.datasets`) and judging whether a time or a word
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 
 from fall_assets.footage.lines import Line
@@ -15,12 +17,22 @@ from fall_assets.footage.lines import Line
 
 @dataclass(frozen=True)
 class Place:
-    """Where something stands: the label file below the landing folder, line and part."""
+    """Where something stands: the label file below the landing folder, line and part.
+
+    Bytes of a file's name that are no UTF-8 are shown as '\\xNN', since tables hold text only.
+    """
 
     file: str
     line: int
     part: int
     text: str
+
+    def __post_init__(self) -> None:
+        for name in ("file", "text"):
+            value = getattr(self, name)
+            if not value.isascii():
+                shown = value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+                object.__setattr__(self, name, shown)
 
 
 @dataclass(frozen=True)
@@ -33,19 +45,25 @@ class Problem:
 
 @dataclass(frozen=True)
 class Statement:
-    """One interval as a label file states it.
+    """One interval as a label file states it: of a video, of a scene, or of a camera's timeline.
 
     Attributes:
         place: where it stands.
         dataset: whose words are used.
-        target: the video's path below the landing folder; or the scene, where the statement is
-            about all cameras of a scene.
-        is_scene: which of the two `target` is.
-        start_s, end_s: from the segment's first frame.
+        target: the video's path as in `videos` or `sightings`; or the scene, where the statement
+            is about all cameras of a scene; or the camera, where `start_utc` is told.
+        is_scene: whether `target` is a scene.
+        start_s, end_s: from the segment's first frame; without meaning where `start_utc` is told.
         word: the source's own word.
         source: as the table `labels` allows.
         zone, event, subject: None where not told.
         runs_to_end: the end means the end of the clip, known to whole seconds only.
+        annotator: who says so; None stands for the source's word (see `annotator_of`).
+        track: the person's track in the labelling tool; None where not told.
+        start_utc, end_utc: on the timeline of camera `target`, both aware of their zone; the
+            interval may span segments. See `on_camera`.
+        stated_utc: when it was said, aware of its zone (for published labels the day of their
+            publication); None where not told. Only its order against other statements matters.
     """
 
     place: Place
@@ -60,11 +78,71 @@ class Statement:
     event: str | None = None
     subject: str | None = None
     runs_to_end: bool = False
+    annotator: str | None = None
+    track: int | None = None
+    start_utc: datetime | None = None
+    end_utc: datetime | None = None
+    stated_utc: datetime | None = None
+
+    @property
+    def annotator_of(self) -> str:
+        """Who says so, or the source's word where nobody is told."""
+        return self.annotator or self.source
+
+    @property
+    def is_on_camera(self) -> bool:
+        """Whether it is about a camera's timeline."""
+        return self.start_utc is not None
+
+
+def on_camera(
+    place: Place,
+    camera_id: str,
+    start_utc: datetime,
+    end_utc: datetime,
+    word: str,
+    source: str,
+    *,
+    dataset: str = "site",
+    zone: str | None = None,
+    event: str | None = None,
+    subject: str | None = None,
+    annotator: str | None = None,
+    track: int | None = None,
+    stated_utc: datetime | None = None,
+) -> Statement:
+    """A statement about a camera's timeline, which may span several segments.
+
+    Args are as for `Statement`; the times must be aware of their zone.
+    """
+    return Statement(
+        place=place,
+        dataset=dataset,
+        target=camera_id,
+        is_scene=False,
+        start_s=0.0,
+        end_s=0.0,
+        word=word,
+        source=source,
+        zone=zone,
+        event=event,
+        subject=subject,
+        annotator=annotator,
+        track=track,
+        start_utc=start_utc,
+        end_utc=end_utc,
+        stated_utc=stated_utc,
+    )
 
 
 def place_of(landing: Path, path: Path, line: Line) -> Place:
     """Where a line stands."""
-    return Place(path.relative_to(landing).as_posix(), line.number, 0, line.text)
+    return Place(_name_below(landing, path), line.number, 0, line.text)
+
+
+@lru_cache(maxsize=256)
+def _name_below(landing: Path, path: Path) -> str:
+    return path.relative_to(landing).as_posix()
 
 
 def number(text: str) -> float | None:

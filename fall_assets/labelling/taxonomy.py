@@ -20,11 +20,6 @@ DESCENT_S = 1.5
 
 _OWN: Mapping[str, str] = {label: label for label in LABELS}
 
-_WORDS: Mapping[str, Mapping[str, str]] = {
-    SITE: _OWN,
-    **{name: {**_OWN, **dataset.words} for name, dataset in DATASETS.items()},
-}
-
 
 def to_label(dataset: str, word: str) -> str | None:
     """The label that a source's word stands for; None where it is not known.
@@ -35,12 +30,15 @@ def to_label(dataset: str, word: str) -> str | None:
         dataset: the data set whose words are meant, or 'site' for the taxonomy's own.
         word: as it stands in the label file.
     """
-    return _WORDS[dataset].get(_plain(word))
+    plain = _plain(word)
+    known = {} if dataset == SITE else DATASETS[dataset].words
+    return known.get(plain) or _OWN.get(plain)
 
 
 def nearest_word(dataset: str, word: str) -> str | None:
     """The known word that is most like an unknown one, for a message; None where none is."""
-    near = difflib.get_close_matches(_plain(word), list(_WORDS[dataset]), n=1)
+    known = [*_OWN, *(() if dataset == SITE else DATASETS[dataset].words)]
+    near = difflib.get_close_matches(_plain(word), known, n=1)
     return near[0] if near else None
 
 

@@ -238,7 +238,7 @@ _TABLES = (
             Column(
                 "path",
                 TEXT,
-                "Where it was first seen: below the landing folder, or a bucket's address.",
+                "Where it lies, or lay last: below the landing folder, or a bucket's address.",
             ),
             Column("start_utc", MOMENT, "When the segment starts.", "UTC"),
             Column("duration_s", REAL, "Length of the video stream.", "s", minimum=0),
@@ -285,7 +285,6 @@ _TABLES = (
         ),
         key=("path",),
         by_day=True,
-        references=(Reference(("video_id",), "videos"),),
     ),
     Table(
         "deletions",
@@ -310,6 +309,7 @@ _TABLES = (
             Column("run_id", TEXT, "The run that deleted it."),
         ),
         key=("deletion_id", "state", "at_utc"),
+        by_day=True,
     ),
     Table(
         "legal_holds",

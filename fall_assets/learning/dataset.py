@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from fall_assets.errors import PermanentFailureError
+from fall_assets.labelling.automatic import SOURCE as AUTOMATIC
 from fall_assets.learning.events import Fall
 from fall_assets.learning.metrics import Interval, ScoredVideo
 from fall_assets.learning.windows import (
@@ -37,7 +38,10 @@ class UnusableSetError(PermanentFailureError):
 
 @dataclass(frozen=True)
 class VideoTruth:
-    """One labelled segment: where it was recorded and what happens in it."""
+    """One labelled segment: where it was recorded and what happens in it.
+
+    `reviewed` is false where only automatic labels speak: it teaches and never judges.
+    """
 
     video_id: str
     camera_id: str
@@ -47,6 +51,7 @@ class VideoTruth:
     fold: int
     falls: tuple[Fall, ...]
     labels: tuple[Interval, ...]
+    reviewed: bool = True
 
     def scored(
         self, end_s: Iterable[float], score: Iterable[float], window_s: float = 4.0
@@ -71,7 +76,7 @@ class LearningSet:
     """Labelled footage with its pose tracks, divided into folds.
 
     Only segments with clips are in it: footage that nobody looked at has no truth to learn from
-    or to be judged by.
+    or to be judged by. Segments whose clips are all automatic teach and are never judged by.
     """
 
     truths: Mapping[str, VideoTruth]
@@ -110,7 +115,10 @@ class LearningSet:
                 f"pose tracks of {len(feature_sets)} feature sets ({', '.join(feature_sets)}), "
                 "wanted one: compute features first, and keep to one of their versions"
             )
-        folds = clips.group_by("video_id").agg(pl.col("fold").unique())
+        folds = clips.group_by("video_id").agg(
+            pl.col("fold").unique(),
+            reviewed=pl.col("label_source").ne_missing(AUTOMATIC).any(),
+        )
         split = folds.filter(pl.col("fold").list.len() > 1)
         if not split.is_empty():
             raise UnusableSetError(
@@ -140,6 +148,7 @@ class LearningSet:
                 row["duration_s"],
                 row["fold"],
                 *intervals.get(row["video_id"], ((), ())),
+                row["reviewed"],
             )
             for row in known.iter_rows(named=True)
         }
@@ -156,12 +165,17 @@ class LearningSet:
 
     @cached_property
     def folds(self) -> tuple[int, ...]:
-        """Numbers of the folds that hold footage."""
-        return tuple(sorted({truth.fold for truth in self.truths.values()}))
+        """Numbers of the folds that hold reviewed footage."""
+        return tuple(sorted({truth.fold for truth in self.reviewed}))
+
+    @property
+    def reviewed(self) -> list[VideoTruth]:
+        """The segments that people labelled: what thresholds are chosen and models judged on."""
+        return [truth for truth in self.truths.values() if truth.reviewed]
 
     def videos_in(self, folds: Collection[int]) -> list[VideoTruth]:
-        """The segments of some folds, always in the same order."""
-        return [truth for truth in self.truths.values() if truth.fold in folds]
+        """The reviewed segments of some folds, always in the same order."""
+        return [truth for truth in self.reviewed if truth.fold in folds]
 
 
 def training_windows(

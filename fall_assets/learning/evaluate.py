@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from fall_assets.errors import PermanentFailureError
+from fall_assets.labelling.automatic import EVERY_FOLD
 from fall_assets.lake.registry import table
 from fall_assets.learning.dataset import LearningSet, VideoTruth, training_windows
 from fall_assets.learning.events import EventSettings
@@ -93,7 +94,8 @@ def cross_validate(
     For each fold the others are its training folds. Each of the fold's networks leaves another
     one of them out; what it makes of the one it left out chooses the fold's threshold. So a
     threshold rests on footage that its network has not seen, and the judged fold has no part in
-    it.
+    it. Automatic clips teach with the fold they are in (in `EVERY_FOLD`: always); they choose and
+    judge nothing.
 
     Args:
         learning_set: labelled footage in at least three folds.
@@ -118,7 +120,7 @@ def cross_validate(
     network = train_members(
         _bank(learning_set, settings, simulated),
         [
-            Plan(settings.training.seed * 1000 + number, frozenset(turn.learns_from))
+            Plan(settings.training.seed * 1000 + number, frozenset({*turn.learns_from, EVERY_FOLD}))
             for number, turn in enumerate(turns)
         ],
         settings.training,
@@ -180,7 +182,7 @@ def judge(detector: Detector, learning_set: LearningSet) -> tuple[VideoOutcome, 
     beside a cross-validated candidate has this head start, so a candidate that beats it does.
     """
     detector.check_feature_set(learning_set.feature_set)
-    videos = score_videos(detector, learning_set, list(learning_set.truths.values()))
+    videos = score_videos(detector, learning_set, learning_set.reviewed)
     return tuple(outcome(video, detector.events) for video in videos)
 
 

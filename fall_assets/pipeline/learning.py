@@ -10,13 +10,15 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from fall_assets.errors import PermanentFailureError
 from fall_assets.features import FeatureSettings
+from fall_assets.labelling.automatic import SOURCE as AUTOMATIC
+from fall_assets.labelling.automatic import automatic_clips, choose_automatic
 from fall_assets.labelling.splits import assign_folds
 from fall_assets.labelling.taxonomy import TAXONOMY_VERSION
 from fall_assets.lake.registry import one_row, table
@@ -68,6 +70,9 @@ def cut_training_set(
 ) -> TrainingSet:
     """Pin what is to be learned from: versions, folds and the list of clips.
 
+    Where the site allows a share of automatic labels, confident ones of footage that nobody
+    labelled are in the list too, with `label_source` 'auto'.
+
     Args:
         work: the site and its lake.
         last_day: newest day to learn from; None takes all.
@@ -79,11 +84,14 @@ def cut_training_set(
     """
     lake, choices = work.lake, work.site.settings.learning
     pins = {name: version for name in PINNED if (version := lake.version(name)) is not None}
-    clips = lake.read("clips", version=pins.get("clips"))
+    # What a label file calls automatic was reviewed by nobody.
+    reviewed = pl.col("label_source").ne_missing(AUTOMATIC)
+    clips = lake.read("clips", version=pins.get("clips"), where=reviewed)
     days = sorted(set(clips["day"]))
     if last_day is not None:
         days = [day for day in days if day <= last_day]
-    days = days[: max(1, len(days) - days_held_back)]
+    held_back = days[max(1, len(days) - days_held_back) :] if days_held_back else []
+    days = days[: len(days) - len(held_back)]
     feature_set = FeatureSettings().version
     with_features = (
         lake.read("features", columns=["video_id", "feature_set"])
@@ -100,7 +108,13 @@ def cut_training_set(
             "labels, clips and features"
         )
     folds = assign_folds(clips, folds=choices.folds, seed=choices.seed)
-    manifest = clips.join(folds, on="split_group", how="left").sort("clip_id")
+    manifest = clips.join(folds, on="split_group", how="left")
+    automatic = _automatic_clips(
+        work, manifest, pins, min(held_back) - timedelta(days=1) if held_back else last_day
+    )
+    if not automatic.is_empty():
+        manifest = pl.concat([manifest, automatic.select(manifest.columns)])
+    manifest = manifest.sort("clip_id")
     content = _parquet(manifest)
     about: dict[str, object] = {
         "pins": json.dumps(pins, sort_keys=True),
@@ -109,9 +123,9 @@ def cut_training_set(
         "feature_set": feature_set,
         "taxonomy_version": TAXONOMY_VERSION,
         "seed": choices.seed,
-        "folds": manifest["fold"].n_unique(),
+        "folds": folds["fold"].n_unique(),
         "clips": len(manifest),
-        "falls": manifest.filter(pl.col("target") == 1)["event_id"].n_unique(),
+        "falls": clips.filter(pl.col("target") == 1)["event_id"].n_unique(),
         "manifest_sha256": hashlib.sha256(content).hexdigest(),
     }
     identity = json.dumps({k: str(v) for k, v in about.items()}, sort_keys=True)
@@ -120,6 +134,7 @@ def cut_training_set(
         "training_set_id": set_id,
         "created_utc": datetime.now(UTC),
         **about,
+        "automatic_clips": len(automatic),
         "manifest": lake.write_file(content, "training_sets", f"{set_id}.parquet"),
     }
     lake.append("training_set", one_row("training_set", row), work.provenance(), skip_existing=True)
@@ -371,6 +386,54 @@ def _out_of_fold(work: Work, run_id: str, learning_set: LearningSet) -> dict[str
         video = truth.scored(rows["end_s"], rows["score"])
         outcomes[truth.video_id] = outcome(video, EventSettings(threshold=rows["threshold"][0]))
     return outcomes
+
+
+def _automatic_clips(
+    work: Work, reviewed: pl.DataFrame, pins: dict[str, int], until: date | None
+) -> pl.DataFrame:
+    """The automatic clips of a set, with their fold; pins what they come from where there are any.
+
+    Only footage up to the day `until`, with pose tracks, and of which people labelled nothing.
+    """
+    lake, choices = work.lake, work.site.settings.labelling
+    empty = reviewed.clear()
+    version = lake.version("automatic_labels")
+    if not choices.automatic_share or version is None:
+        return empty
+    feature_set = FeatureSettings().version
+    wanted = pl.col("confidence") >= choices.automatic_confidence
+    if until is not None:
+        wanted = wanted & (pl.col("day") <= until)
+    sure = lake.read("automatic_labels", version=version, where=wanted)
+    days = sorted(set(sure["day"]) | set(reviewed["day"]))
+    videos = lake.read("videos", days=days, version=pins["videos"])
+    labelled = lake.read(
+        "labels",
+        days=days,
+        columns=["video_id"],
+        where=pl.col("source") != AUTOMATIC,
+        version=pins["labels"],
+    )
+    tracked = lake.read(
+        "pose_tracks",
+        days=days,
+        columns=["video_id"],
+        where=pl.col("feature_set") == feature_set,
+        version=pins["pose_tracks"],
+    )
+    sure = sure.join(labelled, on="video_id", how="anti").join(tracked, on="video_id", how="semi")
+    chosen = choose_automatic(
+        reviewed,
+        automatic_clips(sure, videos, choices.automatic_confidence),
+        videos,
+        share=choices.automatic_share,
+        seed=work.site.settings.learning.seed,
+    )
+    if chosen.is_empty():
+        return empty
+    pins["automatic_labels"] = version
+    work.log(f"{len(chosen)} of {len(reviewed) + len(chosen)} clips are automatic")
+    return chosen
 
 
 def _parquet(frame: pl.DataFrame) -> bytes:

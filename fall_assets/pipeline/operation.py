@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from fall_assets.delivery.alerts import merge
 from fall_assets.delivery.channels import Channel, LogChannel, Webhook, deliver
-from fall_assets.delivery.stills import StillError, still
-from fall_assets.errors import PermanentFailureError
+from fall_assets.delivery.stills import still
+from fall_assets.errors import FallAssetsError, PermanentFailureError
 from fall_assets.features.extract import extract
 from fall_assets.features.packing import unpack_keypoints
 from fall_assets.features.segments import Crop, VideoRef
@@ -23,6 +23,7 @@ from fall_assets.features.settings import FeatureSettings
 from fall_assets.footage.probe import probe
 from fall_assets.lake.registry import table
 from fall_assets.learning.windows import segment_tracks
+from fall_assets.pipeline.files import files_of
 from fall_assets.pipeline.models import champion
 from fall_assets.pipeline.work import Work
 
@@ -85,7 +86,8 @@ class AlertDay:
 def raise_alerts(work: Work, day: date, channels: Sequence[Channel] | None = None) -> AlertDay:
     """Merge the day's scores into alerts, take their stills, and deliver what is new.
 
-    An event is one alert however often the day is recomputed. `channels` defaults to the log and,
+    An event is one alert however often the day is recomputed, and keeps its still where its footage
+    is gone. `channels` defaults to the log and,
     where one is configured, the webhook.
     """
     detector, version = champion(work.site)
@@ -95,16 +97,17 @@ def raise_alerts(work: Work, day: date, channels: Sequence[Channel] | None = Non
     )
     videos = work.lake.read("videos", days=around)
     predictions = predictions.filter(pl.col("video_id").is_in(videos["video_id"].to_list()))
+    before = work.lake.read("alerts", days=around)
     alerts = merge(
         predictions,
         videos,
         work.lake.read("cameras"),
         settings=detector.events,
-        previous=work.lake.read("alerts", days=around),
+        previous=before,
         window_s=detector.windows.window_s,
         day=day,
     )
-    alerts = _with_stills(work, day, alerts, videos)
+    alerts = _with_stills(work, day, alerts, videos, before)
     work.lake.replace_partition("alerts", day, alerts, work.provenance(day))
     attempts = deliver(
         alerts,
@@ -138,15 +141,19 @@ def _channels(work: Work) -> list[Channel]:
     return channels
 
 
-def _with_stills(work: Work, day: date, alerts: pl.DataFrame, videos: pl.DataFrame) -> pl.DataFrame:
+def _with_stills(
+    work: Work, day: date, alerts: pl.DataFrame, videos: pl.DataFrame, before: pl.DataFrame
+) -> pl.DataFrame:
     """The alerts with the path of a still each; an alert without a picture is still an alert."""
     if alerts.is_empty():
         return alerts
     tracks = work.lake.read("pose_tracks", days=[day])
-    paths = dict(videos.select("video_id", "path").iter_rows())
+    files = files_of(work, videos.filter(pl.col("video_id").is_in(alerts["video_id"].to_list())))
     starts = dict(videos.select("video_id", "start_utc").iter_rows())
     cameras = {row["camera_id"]: row for row in work.lake.read("cameras").iter_rows(named=True)}
+    taken = dict(before.drop_nulls("still").select("alert_id", "still").iter_rows())
     stills: list[str | None] = []
+    footage = work.footage
     for alert in alerts.iter_rows(named=True):
         at_s = (alert["raised_utc"] - starts[alert["video_id"]]).total_seconds()
         camera = cameras[alert["camera_id"]]
@@ -155,14 +162,17 @@ def _with_stills(work: Work, day: date, alerts: pl.DataFrame, videos: pl.DataFra
         seen = camera["view"] != "ceiling"
         try:
             picture = still(
-                work.site.landing / paths[alert["video_id"]],
+                footage.stage(files[alert["video_id"]]),
                 at_s,
                 keypoints=people_at(tracks, alert["video_id"], at_s) if seen else None,
                 crop=(crop.x0, crop.y0, crop.x1, crop.y1),
             )
-        except StillError as error:
-            work.log(f"alert {alert['alert_id']} has no still: {error}")
-            stills.append(None)
+        except (FallAssetsError, OSError, KeyError) as error:
+            why = "its footage is gone" if isinstance(error, KeyError) else error
+            earlier = taken.get(alert["alert_id"])
+            if earlier is None:
+                work.log(f"alert {alert['alert_id']} has no still: {why}")
+            stills.append(earlier)
             continue
         stills.append(work.lake.write_file(picture, "stills", f"{day}", f"{alert['alert_id']}.jpg"))
     return alerts.with_columns(pl.Series("still", stills, pl.String))

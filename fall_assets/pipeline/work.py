@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
+from typing import TYPE_CHECKING
 
 from fall_assets.lake import Lake, Provenance
 from fall_assets.progress import ProgressLog
 from fall_assets.site import Site
+
+if TYPE_CHECKING:
+    from fall_assets.footage.store import Footage
 
 
 def _silent(_: str) -> None:
@@ -32,6 +36,13 @@ class Work:
     run_id: str = "by-hand"
     code_version: str = "unknown"
     log: Callable[[str], None] = _silent
+
+    @property
+    def footage(self) -> Footage:
+        """The site's footage, in the landing folder and in buckets."""
+        from fall_assets.footage.store import Footage
+
+        return Footage(self.site.landing, self.site.root / "cache" / "footage")
 
     def provenance(self, day: date | None = None) -> Provenance:
         """Who writes, for the commit of one day (None: a table without days)."""

@@ -18,8 +18,13 @@ ASSETS = {
     "cameras": "collection",
     "videos": "collection",
     "quarantine": "collection",
+    "deletions": "collection",
+    "zones": "labelling",
     "labels": "labelling",
+    "label_agreement": "labelling",
     "clips": "labelling",
+    "automatic_labels": "labelling",
+    "review_queue": "labelling",
     "features": "learning",
     "pose_tracks": "learning",
     "training_set": "learning",
@@ -55,7 +60,8 @@ def test_every_table_is_written_by_an_asset() -> None:
 
 
 def test_checks_on_assets_by_day_are_by_day() -> None:
-    by_day = {name for name in ASSETS if TABLES[name].by_day}
+    specs = defs.resolve_all_asset_specs()
+    by_day = {spec.key.to_user_string() for spec in specs if spec.partitions_def is not None}
     checks = {
         key: check for check in defs.resolve_asset_graph().asset_check_keys for key in [check]
     }

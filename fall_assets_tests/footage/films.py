@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
+
+# The AV1 encoder tells its settings to the terminal.
+os.environ.setdefault("SVT_LOG", "1")
+
+_QUIET = {
+    "libx265": {"x265-params": "log-level=none:pools=1:frame-threads=1", "preset": "ultrafast"},
+    "libvpx-vp9": {"cpu-used": "8", "deadline": "realtime"},
+    "libsvtav1": {"preset": "12", "svtav1-params": "lp=1"},
+}
 
 
 def film(
@@ -18,18 +30,34 @@ def film(
     seed: int = 0,
     codec: str = "libx264",
     options: dict[str, str] | None = None,
+    container: str | None = None,
+    pixels: str = "yuv420p",
+    gop: int | None = None,
+    stamps_ms: Sequence[int] | None = None,
 ) -> Path:
-    """Write a video of moving noise; the seed makes its content."""
+    """Write a video of moving noise; the seed makes its content.
+
+    `container` is FFmpeg's name of the format where the suffix does not tell; `stamps_ms` are the
+    frames' times in place of `frames` at `fps`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     noise = np.random.default_rng(seed).integers(0, 255, (height, width, 3), dtype=np.uint8)
-    with av.open(str(path), "w", options=options or {}) as container:
-        stream = container.add_stream(codec, rate=fps)
+    if stamps_ms is not None:
+        frames = len(stamps_ms)
+    with av.open(str(path), "w", format=container, options=options or {}) as target:
+        stream = target.add_stream(codec, rate=fps, options=_QUIET.get(codec, {}))
         assert isinstance(stream, av.VideoStream)
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.width, stream.height, stream.pix_fmt = width, height, pixels
+        if gop is not None:
+            stream.gop_size = gop
+        if stamps_ms is not None:
+            stream.codec_context.time_base = Fraction(1, 1000)
         for number in range(frames):
-            picture = np.roll(noise, number, axis=1)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode())
+            picture = av.VideoFrame.from_ndarray(np.roll(noise, number, axis=1), format="rgb24")
+            if stamps_ms is not None:
+                picture.pts, picture.time_base = stamps_ms[number], Fraction(1, 1000)
+            target.mux(stream.encode(picture))
+        target.mux(stream.encode())
     return path
 
 

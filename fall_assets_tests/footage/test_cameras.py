@@ -9,7 +9,7 @@ import pytest
 
 from fall_assets.footage.cameras import CamerasFileError, merge_cameras, read_cameras
 from fall_assets.footage.discovery import find
-from fall_assets.footage.template import DEFAULT
+from fall_assets.footage.sources import SourceSettings
 from fall_assets.lake.registry import table
 
 DAY = date(2024, 1, 1)
@@ -74,7 +74,7 @@ def test_seen_cameras_join_the_known_ones(tmp_path: Path) -> None:
         (tmp_path / path).parent.mkdir(parents=True)
         (tmp_path / path).touch()
     known = read_cameras(tmp_path)
-    seen = find(tmp_path, DEFAULT, DAY)
+    seen = find(tmp_path, (SourceSettings(),), DAY)
     merged = merge_cameras(known, seen)
     assert merged.rows() == [
         ("cam-01", "A", "11", "unknown", "site", None),

@@ -152,4 +152,4 @@ def test_a_finished_file_is_taken_at_once(tmp_path: Path) -> None:
 def test_a_file_that_never_ends_is_given_up(tmp_path: Path) -> None:
     with pytest.raises(UnusableFileError) as caught:
         probe(film(tmp_path / "a.mp4"), settle_s=0, limit_s=-1)
-    assert caught.value.reason == "unreadable"
+    assert caught.value.reason == "took_too_long"

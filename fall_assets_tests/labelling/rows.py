@@ -1,8 +1,8 @@
-"""Rows of `videos` and `labels` for tests."""
+"""Rows of `videos`, `labels` and `annotations` for tests."""
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import polars as pl
@@ -64,3 +64,34 @@ def label(
 def labels(*rows: dict[str, Any]) -> pl.DataFrame:
     """The frame of those rows."""
     return pl.DataFrame(list(rows), schema=table("labels").schema)
+
+
+def annotation(
+    annotator: str,
+    start_s: float,
+    end_s: float,
+    name: str,
+    *,
+    video_id: str = "v",
+    at_s: float = 0.0,
+    **values: Any,
+) -> dict[str, Any]:
+    """A row of `annotations` without its outcome; the segment starts `at_s` after 08:15."""
+    start = datetime(2026, 3, 1, 8, 15, tzinfo=UTC) + timedelta(seconds=at_s)
+    row = label(video_id, start_s, end_s, name) | {
+        "label_id": f"{annotator}-{video_id}-{start_s}-{end_s}-{name}",
+        "annotator": annotator,
+        "interval_id": f"{annotator}-{video_id}-{start_s}-{name}",
+        "start_utc": start + timedelta(seconds=start_s),
+        "end_utc": start + timedelta(seconds=end_s),
+        "file": f"labels/{annotator}.csv",
+        "stated_utc": None,
+    }
+    return row | values
+
+
+def annotation_rows(*rows: dict[str, Any]) -> pl.DataFrame:
+    """The frame of those rows, with the column `stated_utc`."""
+    schema = {**table("annotations").schema, "stated_utc": pl.Datetime("us", "UTC")}
+    del schema["outcome"]
+    return pl.DataFrame(list(rows), schema=schema)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fall_assets.errors import PermanentFailureError
@@ -76,6 +76,7 @@ def test_cutting_twice_is_the_same_whatever_the_order() -> None:
     assert cut_clips(rows, films)["clip_id"].is_unique().all()
 
 
+@settings(deadline=None, max_examples=60)
 @given(
     start_s=st.floats(0, 15),
     length_s=st.floats(0.1, 4),

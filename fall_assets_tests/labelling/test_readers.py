@@ -10,7 +10,8 @@ import pytest
 
 from fall_assets.footage.discovery import days_with_footage
 from fall_assets.footage.intake import take_in
-from fall_assets.footage.template import DEFAULT
+from fall_assets.footage.sources import SourceSettings
+from fall_assets.footage.store import Footage
 from fall_assets.labelling.readers import LabelReading, label_files, read_labels
 from fall_assets.lake.registry import LABELS, table
 from fall_assets_tests.footage_samples import SAMPLES, needs_samples
@@ -191,123 +192,7 @@ def test_no_label_files_no_labels(tmp_path: Path) -> None:
     assert reading.labels.schema == table("labels").schema
 
 
-URFD = "Sequence Name,Frame #,Label,HWRatio"
-
-
-def urfd(*paths: str) -> pl.DataFrame:
-    return videos(
-        *(
-            video(path, 10.0, dataset="urfd", scene=f"urfd/{Path(path).stem[:-5]}",
-                  camera_id=f"urfd-{Path(path).stem[-4:]}")
-            for path in paths
-        )
-    )  # fmt: skip
-
-
-def test_urfds_postures_become_intervals_on_both_cameras(tmp_path: Path) -> None:
-    postures = [-1] * 60 + [0] * 30 + [1] * 30
-    write(
-        tmp_path,
-        "urfd/urfall-cam0-falls.csv",
-        URFD,
-        *(f"fall-01,{frame},{posture},1.0" for frame, posture in enumerate(postures, start=1)),
-    )
-    both = urfd("urfd/fall/fall-01-cam0.mp4", "urfd/fall/fall-01-cam1.mp4")
-    reading = read_labels(tmp_path, both)
-    for path in both["path"]:
-        of_camera = reading.labels.filter(video_id=path)
-        assert of_camera.select("start_s", "end_s", "label", "line").rows() == [
-            (0.0, 2.0, "other", 2),
-            (2.0, 3.0, "fall", 62),
-            (3.0, 4.0, "lying_after_fall", 92),
-        ]
-    events = reading.labels["event_id"].drop_nulls().unique().to_list()
-    assert events == ["urfd/fall-01#1"]
-
-
-def test_urfds_daily_life_holds_no_fall(tmp_path: Path) -> None:
-    frames = [*range(6, 60), *range(61, 121)]
-    write(
-        tmp_path,
-        "urfd/urfall-cam0-adls.csv",
-        URFD,
-        *(f"adl-01,{n},{-1 if n < 31 else 0 if n < 61 else 1},1.0" for n in frames),
-        "adl-01,121,2,1.0",
-        "adl-01,121,0,1.0",
-        "adl-01,240,-1,1.0",
-    )
-    reading = read_labels(tmp_path, urfd("urfd/adl/adl-01-cam0.mp4"))
-    expected = [
-        (5 / 30, 1.0, "other"),
-        (1.0, 2.0, "other"),
-        (2.0, 4.0, "lying"),
-        (4.0, 121 / 30, "other"),
-        (239 / 30, 8.0, "other"),
-    ]
-    for told, wanted in zip(intervals(reading), expected, strict=True):
-        assert told == pytest.approx(wanted, abs=1e-5)
-    assert places(reading) == [("urfd/urfall-cam0-adls.csv", 116, 0)]
-
-
 GMDCSA24 = "File Name,Length (seconds),Time of Recording,Attire,Description, Classes"
-
-
-def gmdcsa24(landing: Path, kind: str, *lines: str, duration_s: float = 10.0) -> LabelReading:
-    write(landing, f"gmdcsa24/Subject 1/{kind}.csv", GMDCSA24, *lines)
-    path = f"gmdcsa24/Subject 1/{kind}/01.mp4"
-    return read_labels(
-        landing,
-        videos(video(path, duration_s, dataset="gmdcsa24", scene="gmdcsa24/s1-01", subject="s1")),
-    )
-
-
-def test_gmdcsa24s_falls_are_split_from_the_lying_after_them(tmp_path: Path) -> None:
-    reading = gmdcsa24(
-        tmp_path, "Fall", "01.mp4,10,Day,Shirt,falls, Falling (BW) [2 to 10]:; Standing [0 to 2.2]"
-    )
-    assert intervals(reading) == [
-        (0, 2, "standing"),
-        (2, 3.5, "fall"),
-        (3.5, 10, "lying_after_fall"),
-    ]
-    assert reading.labels["event_id"].to_list() == [None, "gmdcsa24/s1-01#1", "gmdcsa24/s1-01#1"]
-    assert reading.labels["label_id"].n_unique() == 3
-    assert reading.problems.is_empty()
-
-
-def test_gmdcsa24s_short_fall_has_no_lying(tmp_path: Path) -> None:
-    reading = gmdcsa24(tmp_path, "Fall", "01.mp4,10,Day,Shirt,falls, Fall (FW)[2 to 3.2]")
-    assert intervals(reading) == [(2, 3.2, "fall")]
-
-
-def test_gmdcsa24s_end_of_the_clip_is_known_to_whole_seconds(tmp_path: Path) -> None:
-    reading = gmdcsa24(
-        tmp_path, "ADL", "01.mp4,07,Day,Shirt,walks, Walking[0 to 7]; Sitting[5 to 8]",
-        duration_s=6.08,
-    )  # fmt: skip
-    assert intervals(reading) == [(0, 6.08, "walking")]
-    assert places(reading) == [("gmdcsa24/Subject 1/ADL.csv", 2, 1)]
-
-
-def test_gmdcsa24s_typing_errors_cost_their_own_part_only(tmp_path: Path) -> None:
-    reading = gmdcsa24(
-        tmp_path,
-        "ADL",
-        "01.mp4,10,Day,Shirt,does things, Reading; Standing[0 to 1; 2 to 3; Walking[3 to 4]:; "
-        "Sitting[9.7 to 3]; Flying[5 to 6]; Eating[x to 7]; Sleeping[8 to 9] ;",
-    )
-    assert intervals(reading) == [
-        (0, 1, "standing"),
-        (2, 3, "standing"),
-        (3, 4, "walking"),
-        (8, 9, "lying"),
-    ]
-    assert [part for _file, _line, part in places(reading)] == [0, 4, 5, 6]
-    reasons = reading.problems["reason"].to_list()
-    assert "no times" in reasons[0]
-    assert "does not end after its start" in reasons[1]
-    assert "taxonomy of gmdcsa24" in reasons[2]
-    assert "no times" in reasons[3]
 
 
 def test_a_data_sets_own_file_comes_before_labels_csv(tmp_path: Path) -> None:
@@ -360,11 +245,13 @@ def test_every_label_file_is_listed(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def real_videos() -> pl.DataFrame:
+def real_videos(tmp_path_factory: pytest.TempPathFactory) -> pl.DataFrame:
+    footage = Footage(SAMPLES, tmp_path_factory.mktemp("cache"))
+    sources = [SourceSettings()]
     no_cameras = table("cameras").empty()
     return pl.concat(
-        take_in(SAMPLES, DEFAULT, day, known={}, cameras=no_cameras).videos
-        for day in days_with_footage(SAMPLES, DEFAULT)
+        take_in(footage, sources, day, cameras=no_cameras).videos
+        for day in days_with_footage(SAMPLES, sources)
     )
 
 

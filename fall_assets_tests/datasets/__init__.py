@@ -1,0 +1,1 @@
+"""Tests of the data sets, on small trees in their own layouts."""
