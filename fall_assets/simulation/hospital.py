@@ -28,6 +28,7 @@ from fall_assets.simulation.body import INDEX, Body
 from fall_assets.simulation.camera import Camera, View, place
 from fall_assets.simulation.motions import FALLS, ORDINARY, VISIT, Performance, perform
 from fall_assets.simulation.room import Room
+from fall_assets.simulation.zones import seen_zones
 
 if TYPE_CHECKING:
     from fall_assets.simulation.render import Clothes, Picture, Scene, Sensor
@@ -167,6 +168,7 @@ def generate(
     scenes = plan(spec)
     segments = [segment for scene in scenes for segment in _segments(spec, scene)]
     _write(landing / "cameras.csv", _cameras_csv(spec))
+    _write(landing / "zones.csv", _zones_csv(spec))
     labels = 0
     fall_files: set[str] = set()
     for day in _days(spec):
@@ -352,6 +354,22 @@ def _cameras_csv(spec: HospitalSpec) -> bytes:
         for camera, room in enumerate(_rooms(spec))
     ]  # fmt: skip
     return _csv(("camera_id", "ward", "room", "view", "crop"), rows)
+
+
+def _zones_csv(spec: HospitalSpec) -> bytes:
+    """What each camera sees, from the first day on; replaced cameras look the same way."""
+    rows = []
+    for camera, number in enumerate(_rooms(spec)):
+        seen = seen_zones(_room(spec, number), _camera(spec, camera, spec.width, spec.height))
+        rows += [
+            (camera_id(camera), kind, kind, "; ".join(f"{x:g} {y:g}" for x, y in polygon),
+             spec.first_day.isoformat(), "")
+            for kind, polygon in seen.items()
+        ]  # fmt: skip
+        rows.append((camera_id(camera), "room", f"room-{number + 1:02d}", "",
+                     spec.first_day.isoformat(), ""))  # fmt: skip
+    columns = ("camera_id", "kind", "name", "polygon", "valid_from", "valid_until")
+    return _csv(columns, rows)
 
 
 def _told(spec: HospitalSpec, scene: Happening) -> list[tuple[str, ...]]:

@@ -16,8 +16,16 @@ from fall_assets_tests.site import CHANGED_DAY, DAYS, SPEC, TestSite
 
 def test_every_table_has_rows(lived_in: TestSite) -> None:
     rows = lived_in.rows()
-    # All simulated label lines are right.
-    assert {name for name in TABLES if not rows.get(name)} == {"label_problems"}
+    # All simulated label lines are right and by one annotator; nobody answered an alert, held
+    # footage or deleted any.
+    assert {name for name in TABLES if not rows.get(name)} == {
+        "label_problems",
+        "label_conflicts",
+        "label_agreement",
+        "alert_feedback",
+        "legal_holds",
+        "deletions",
+    }
 
 
 def test_segments_are_taken_in_or_set_aside_with_a_reason(lived_in: TestSite) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import av
 import pytest
 
+from fall_assets.labelling.zones import read_zones
 from fall_assets.lake.registry import LABELS, VIEWS
 from fall_assets.simulation import HospitalSpec, HospitalSummary, generate
 from fall_assets.simulation.hospital import LABEL_COLUMNS, MANIFEST, LandingInUseError, plan
@@ -132,6 +133,20 @@ def test_cameras_of_one_room_see_the_same_happening(made: tuple[Path, HospitalSu
         for camera in ("cam-01", "cam-02")
     ]
     assert told[0] == told[1]
+
+
+def test_every_camera_has_a_room_and_the_zones_that_it_sees(
+    made: tuple[Path, HospitalSummary],
+) -> None:
+    landing, _ = made
+    reading = read_zones(landing)
+    assert reading.problems == ()
+    cameras = {row["camera_id"]: row for row in _rows(landing / "cameras.csv")}
+    rooms = reading.zones.filter(kind="room")
+    assert dict(rooms.select("camera_id", "name").iter_rows()) == {
+        camera: row["room"] for camera, row in cameras.items()
+    }
+    assert set(reading.zones.filter(kind="bed")["camera_id"]) == set(cameras)
 
 
 def test_telemetry_covers_each_segment(made: tuple[Path, HospitalSummary]) -> None:
