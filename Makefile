@@ -56,7 +56,7 @@ endif
 	touch $@
 
 test: setup ## The tests.
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder
 
 check: setup ## Lint, format and types.
 	$(BIN)/ruff check .

@@ -63,8 +63,8 @@ JUDGES = 0
 ROUNDS = (6, 12, 18, 24, 36, 48, 60, 72, 96)
 ORDERS = ("random", "queue")
 ABLATIONS = {
-    "only doubt": ReviewSettings(novelty=0.0, coverage=0.0, drift=0.0, feedback=0.0),
-    "only novelty": ReviewSettings(doubt=0.0, disagreement=0.0, coverage=0.0),
+    "only doubt": ReviewSettings(novelty=0.0, coverage=0.0, alarm=0.0),
+    "only novelty": ReviewSettings(doubt=0.0, disagreement=0.0, alarm=0.0, coverage=0.0),
 }
 
 

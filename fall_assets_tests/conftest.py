@@ -15,16 +15,41 @@ os.environ.setdefault("DO_NOT_TRACK", "true")
 for name in ("FALL_SITE", "FALL_FOOTAGE", "FALL_CONFIG", "FALL_WEBHOOK_URL", "MLFLOW_TRACKING_URI"):
     os.environ.pop(name, None)
 
+from hypothesis import settings  # noqa: E402
+from xdist.remote import Producer  # noqa: E402
+from xdist.scheduler import LoadScopeScheduling  # noqa: E402
+
+LIVED_IN = {
+    "fall_assets_tests/test_cli.py",
+    "fall_assets_tests/dagster_layer/test_gate.py",
+    "fall_assets_tests/dagster_layer/test_killed.py",
+    "fall_assets_tests/dagster_layer/test_lifecycle.py",
+}
+SLOW = ("fall_assets_tests/dagster_layer/", "fall_assets_tests/test_cli.py")
+
+# No test asserts a time.
+settings.register_profile("here", deadline=None)
+settings.load_profile("here")
+
 from fall_assets_tests.site import DAYS, TestSite, fill, new_site  # noqa: E402
 
 
+class _Scheduling(LoadScopeScheduling):  # type: ignore[misc]
+    """Files stay together, and so do all files whose tests share the lived-in hospital."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::")[0]
+        return "lived-in" if file in LIVED_IN else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Scheduling:
+    """How tests are dealt out to processes (`make test`)."""
+    return _Scheduling(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep together what shares an expensive fixture, and start with the longest group."""
-    shared = {item: "lived_in" in getattr(item, "fixturenames", ()) for item in items}
-    for item, is_shared in shared.items():
-        group = "lived-in" if is_shared else item.nodeid.split("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: not shared[item])
+    """Start with the longest groups."""
+    items.sort(key=lambda item: not item.nodeid.startswith(SLOW))
 
 
 @pytest.fixture(scope="session")

@@ -107,6 +107,7 @@ def training_set(
             "table versions": dg.MetadataValue.json(cut.pins),
             "days": f"{cut.row['first_day']} to {cut.row['last_day']}",
             "falls": int(str(cut.row["falls"])),
+            "automatic clips": int(str(cut.row["automatic_clips"])),
         },
         data_version=dg.DataVersion(cut.id),
     )

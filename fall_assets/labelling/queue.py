@@ -4,12 +4,12 @@ What belongs here: cutting footage into pieces, what is known of each, and the r
 functions over frames. What does not: reading the lake (`pipeline/review.py`).
 
 A piece is worth looking at for two reasons: a model may be wrong about it (versions disagree, the
-score is near the threshold, the camera drifted, staff said otherwise), or nothing like it was
-labelled yet. Either alone is a poor order. A model that has seen nothing of a hospital is unsure
-of the wrong things, so the second weighs most; `benchmarks.label_efficiency` measures it. The
-second is the greedy k-centre rule (Sener and Savarese, Active Learning for Convolutional Neural
-Networks: A Core-Set Approach, arXiv 1708.00489), on figures of the picture and the people in it
-instead of a network's features, so that it works before there is a network.
+score is near the threshold or calls it a fall, the camera drifted, staff said otherwise), or
+nothing like it was labelled yet. Either alone is a poor order. A model that has seen nothing of a
+hospital is unsure of the wrong things, so the second weighs most; `benchmarks.label_efficiency`
+measures it. The second is the greedy k-centre rule (Sener and Savarese, Active Learning for
+Convolutional Neural Networks: A Core-Set Approach, arXiv 1708.00489), on figures of the picture
+and the people in it instead of a network's features, so that it works before there is a network.
 """
 
 from __future__ import annotations
@@ -77,6 +77,7 @@ class ReviewSettings:
         novelty: weight of being unlike everything that was labelled.
         disagreement: weight of the largest difference between two model versions.
         doubt: weight of a score near the threshold.
+        alarm: weight of the newest version's score: falls are rare, and a wrong alarm costs most.
         drift: weight of a camera that drifted.
         feedback: weight of what staff answered to an alert.
         coverage: weight of a room and time of day of which little is labelled.
@@ -88,6 +89,7 @@ class ReviewSettings:
     novelty: float = 1.0
     disagreement: float = 0.25
     doubt: float = 0.25
+    alarm: float = 0.5
     drift: float = 0.5
     feedback: float = 3.0
     coverage: float = 0.1
@@ -403,6 +405,7 @@ def _reasons(
         "novelty": np.full(len(rows), settings.novelty),
         "disagreement": settings.disagreement * np.array([row["disagreement"] for row in rows]),
         "doubt": settings.doubt * np.array([row["doubt"] for row in rows]),
+        "alarm": settings.alarm * np.array([row["score"] or 0.0 for row in rows]),
         "drift": settings.drift * np.array([float(row["camera_id"] in drifted) for row in rows]),
         "coverage": settings.coverage
         * np.array([(1 + labelled.get((row["room"], row["part"]), 0.0)) ** -0.5 for row in rows]),
@@ -449,7 +452,8 @@ def _queue(
             {
                 "item_id": hashlib.sha256(named.encode()).hexdigest()[:32],
                 "rank": number,
-                **{name: row[name] for name in ("day", "video_id", "camera_id", "room")},
+                "recorded_day": row["day"],
+                **{name: row[name] for name in ("video_id", "camera_id", "room")},
                 **{name: row[name] for name in ("start_s", "end_s", "start_utc")},
                 "priority": piece.priority,
                 "reason": _in_words(row, adds, verdicts[piece.place][1]),
@@ -468,6 +472,7 @@ def _in_words(row: Mapping[str, Any], adds: Mapping[str, float], verdict: str) -
         "novelty": "unlike what is labelled",
         "disagreement": f"model versions differ by {row['disagreement']:.2f}",
         "doubt": f"a score of {row['score'] or 0:.2f}, near the threshold",
+        "alarm": f"a score of {row['score'] or 0:.2f} for a fall",
         "drift": "the camera drifted",
         "coverage": f"little labelled of {row['room']} in the {PARTS_OF_DAY[row['part']]}"
         if row["part"]
@@ -492,5 +497,5 @@ def _merged(labels: pl.DataFrame) -> pl.DataFrame:
 
 
 def _weights(settings: ReviewSettings) -> dict[str, float]:
-    names = ("novelty", "disagreement", "doubt", "drift", "feedback", "coverage")
+    names = ("novelty", "disagreement", "doubt", "alarm", "drift", "feedback", "coverage")
     return {name: getattr(settings, name) for name in names}

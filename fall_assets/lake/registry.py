@@ -524,7 +524,7 @@ _TABLES = (
         (
             Column("item_id", TEXT, "Hash of the segment and the piece."),
             Column("rank", WHOLE, "Place in the queue.", minimum=1),
-            Column("day", DAY, "Day of the segment's start, UTC."),
+            Column("recorded_day", DAY, "Day of the segment's start, UTC."),
             _VIDEO,
             _CAMERA,
             Column("room", TEXT, "The room."),

@@ -86,7 +86,7 @@ def export_review(
     progress = work.progress("previews")
     done = 0
     # A day at a time: key points of all days together may be large.
-    for (day,), rows in queue.group_by("day", maintain_order=True):
+    for (day,), rows in queue.group_by("recorded_day", maintain_order=True):
         material.open(_day(day))
         for row in rows.iter_rows(named=True):
             try:

@@ -72,6 +72,7 @@ def first_reason(queue: pl.DataFrame, name: str) -> str:
     [
         ({"disagreement": 0.9}, "model versions differ by 0.90"),
         ({"doubt": 1.0, "score": 0.5}, "a score of 0.50, near the threshold"),
+        ({"score": 0.95}, "a score of 0.95 for a fall"),
         ({"motion_mean": 0.9, "person_aspect": 3.0}, "unlike what is labelled"),
     ],
 )

@@ -130,7 +130,8 @@ def test_days_that_meet_the_same_content_at_once_make_one_video(tmp_path: Path) 
         film(work.site.landing / f"cam-01/{day}/08-00-00.mp4")
     with ThreadPoolExecutor(len(days)) as pool:
         list(pool.map(lambda day: collect(work, day), days))
-    assert work.lake.read("videos").height == 1
+    taken = work.lake.read("videos").select("day", "video_id", "path").rows()
+    assert len(taken) == 1, taken
     assert work.lake.read("sightings").height == len(days)
 
 

@@ -55,7 +55,7 @@ def item(rank: int, path: str, start_s: float, word: str | None = None) -> dict[
     return {
         "item_id": f"item{rank}",
         "rank": rank,
-        "day": DAY,
+        "recorded_day": DAY,
         "video_id": path,
         "camera_id": path.split("/")[0],
         "room": "7",
