@@ -13,8 +13,8 @@ import polars as pl
 
 from fall_assets.datasets import dataset_of_camera
 from fall_assets.errors import PermanentFailureError
-from fall_assets.footage.discovery import Found
 from fall_assets.footage.lines import Line, read_lines
+from fall_assets.footage.watching import Found
 from fall_assets.lake.registry import VIEWS, table
 
 CAMERAS_FILE = "cameras.csv"

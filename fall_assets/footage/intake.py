@@ -22,11 +22,12 @@ from fall_assets.datasets import SITE
 from fall_assets.errors import PassingFailureError
 from fall_assets.footage.buckets import is_address
 from fall_assets.footage.cameras import UNKNOWN, merge_cameras
-from fall_assets.footage.discovery import Found, find
+from fall_assets.footage.discovery import find
 from fall_assets.footage.probe import Probe, UnusableFileError
 from fall_assets.footage.sandbox import DEFAULT_LIMITS, WORKER, Limits, probe_all
 from fall_assets.footage.sources import SourceSettings
 from fall_assets.footage.store import FileState, Footage
+from fall_assets.footage.watching import Found
 from fall_assets.lake.registry import table
 
 Row = dict[str, Any]

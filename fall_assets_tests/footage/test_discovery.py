@@ -224,7 +224,7 @@ class Clock:
 def test_every_late_file_is_found_in_the_end_and_once(
     tmp_path: Path, sources: Sources, days_ago: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fall_assets.footage.discovery.PATROL_FOLDERS", 3)
+    monkeypatch.setattr("fall_assets.footage.folders.PATROL_FOLDERS", 3)
     today = datetime.now(UTC).replace(hour=9, minute=0, second=0, microsecond=0)
     for back in (0, 1, 4, 5, 40, 41, 400, 3000, -20):
         put(tmp_path, sources, "cam-01", today - timedelta(days=back))
@@ -421,7 +421,7 @@ def test_a_tick_lists_and_looks_at_no_more_however_long_the_history(
         assert len(clock.tick()) == 1
         return asked[0]
 
-    monkeypatch.setattr("fall_assets.footage.discovery.PATROL_FOLDERS", 8)
+    monkeypatch.setattr("fall_assets.footage.folders.PATROL_FOLDERS", 8)
     short, long = tmp_path / "short", tmp_path / "long"
     monkeypatch.setattr(os, "stat", counting(os.stat))
     monkeypatch.setattr(os, "listdir", counting(os.listdir))
@@ -444,7 +444,7 @@ def test_a_tick_looks_at_few_files_of_a_flat_folder(
         return real(*args, **named)
 
     monkeypatch.setattr(os, "stat", counting)
-    monkeypatch.setattr("fall_assets.footage.discovery.PATROL_FILES", 100)
+    monkeypatch.setattr("fall_assets.footage.folders.PATROL_FILES", 100)
     for _ in range(40):
         asked[0] = 0
         clock.tick()

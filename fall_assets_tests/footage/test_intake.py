@@ -13,11 +13,12 @@ import polars as pl
 import pytest
 
 from fall_assets.datasets import DATASETS
-from fall_assets.footage.discovery import Found, days_with_footage, find
+from fall_assets.footage.discovery import days_with_footage, find
 from fall_assets.footage.intake import Intake, Known, LandingAwayError, Retry, take_in
 from fall_assets.footage.sources import DEFAULT_TEMPLATE, SourceSettings
 from fall_assets.footage.store import Footage
 from fall_assets.footage.template import FRIGATE
+from fall_assets.footage.watching import Found
 from fall_assets.lake.registry import table
 from fall_assets_tests.footage.films import cut, film
 from fall_assets_tests.footage_samples import SAMPLES, needs_samples
