@@ -99,13 +99,19 @@ class _Models:
 
 
 def _models(work: Work) -> _Models:
+    from fall_assets.learning.tracking import UnknownModelError
+
     store = tracking(work.site)
     if store.champion() is None:
         return _Models()
     detector, version = champion(work.site)
     others = work.lake.read("registered_model").filter(pl.col("model_version") != version)
     for row in others.sort("registered_utc", descending=True).iter_rows(named=True):
-        other = store.load_detector(row["run_id"])
+        try:
+            other = store.load_detector(row["run_id"])
+        except UnknownModelError as error:
+            work.log(f"version {row['model_version']} gives no second opinion: {error}")
+            continue
         if other.feature_set == detector.feature_set:
             return _Models(version, detector.threshold, row["model_version"], other)
     return _Models(version, detector.threshold)

@@ -238,6 +238,19 @@ def test_the_queue_knows_models_staff_and_drift(serving: Work) -> None:
     assert queue["reasons"].str.contains('"disagreement"').any()
 
 
+def test_a_version_whose_run_is_gone_gives_no_second_opinion(serving: Work) -> None:
+    newest = serving.lake.read("registered_model").sort("registered_utc").tail(1)
+    gone = newest.with_columns(
+        model_version=pl.lit("99"),
+        run_id=pl.lit("0" * 32),
+        registered_utc=pl.col("registered_utc") + timedelta(hours=1),
+    )
+    serving.lake.append("registered_model", gone, serving.provenance())
+    queue = build_review_queue(serving)
+    # The next newest is asked instead.
+    assert queue["reasons"].str.contains('"disagreement"').any()
+
+
 # Automatic labels.
 
 
