@@ -18,7 +18,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from fall_assets.errors import PermanentFailureError
-from fall_assets.labelling.statements import Problem, Statement
+from fall_assets.labelling.statements import Place, Problem, Statement
 
 SITE = "site"
 """What stands in place of a data set's name for the hospital's own footage."""
@@ -183,3 +183,16 @@ def _videos_below(landing: Path, name: str) -> list[str]:
             if not file.startswith(".") and Path(file).suffix.lower() in _SUFFIXES
         ]
     return sorted(found)
+
+
+def falls_without_times(falls: list[str], remedy: str) -> Iterator[Problem]:
+    """One problem for all videos whose names tell a fall, but not when; none without such videos.
+
+    `falls` are paths below the landing folder; `remedy` says what to lay beside them.
+    """
+    if falls:
+        yield Problem(
+            Place(falls[0], 1, 0, falls[0]),
+            f"names tell that somebody falls in {len(falls)} videos, this one the first, but not "
+            f"when; {remedy}",
+        )

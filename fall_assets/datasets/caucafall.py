@@ -32,6 +32,7 @@ from fall_assets.datasets.base import (
     DatasetCamera,
     OwnLabels,
     Seen,
+    falls_without_times,
     place,
     scene_names,
 )
@@ -168,13 +169,11 @@ def _read_names(landing: Path, covered: set[str]) -> Iterator[Statement | Proble
         else:
             here = Place(video.path, 1, 0, video.path)
             yield _statement(here, scene, 0.0, WHOLE_CLIP_S, activity, to_end=True)
-    if falls:
-        yield Problem(
-            Place(falls[0], 1, 0, falls[0]),
-            f"names tell that somebody falls in {len(falls)} videos, this one the first, but not "
-            "when; leave the frames' text files and classes.txt beside them, or add OmniFall's "
-            "labels/caucafall.csv",
-        )
+    yield from falls_without_times(
+        falls,
+        "leave the frames' text files and classes.txt beside them, or add OmniFall's "
+        "labels/caucafall.csv",
+    )
 
 
 DATASET = Dataset(

@@ -33,6 +33,7 @@ from fall_assets.datasets.base import (
     DatasetCamera,
     OwnLabels,
     Seen,
+    falls_without_times,
     place,
     scene_names,
 )
@@ -264,13 +265,11 @@ def _read_names(landing: Path, covered: set[str]) -> Iterator[Statement | Proble
                 source="dataset",
                 runs_to_end=True,
             )
-    if falls:
-        yield Problem(
-            Place(falls[0], 1, 0, falls[0]),
-            f"names tell that somebody falls in {len(falls)} videos, this one the first, but not "
-            "when; lay their tables (Subject1Activity1Trial1.csv), CompleteDataSet.csv or "
-            "OmniFall's labels/up_fall.csv beside them",
-        )
+    yield from falls_without_times(
+        falls,
+        "lay their tables (Subject1Activity1Trial1.csv), CompleteDataSet.csv or "
+        "OmniFall's labels/up_fall.csv beside them",
+    )
 
 
 DATASET = Dataset(
