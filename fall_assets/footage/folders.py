@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+from fall_assets.footage.notices import notices_of, opened
 from fall_assets.footage.sources import SourceSettings
 from fall_assets.footage.store import fingerprint
 from fall_assets.footage.template import Listing, PathTemplate, listing
@@ -37,10 +38,14 @@ PATROL_FOLDERS = 64
 PATROL_FILES = 1000
 """Old files that one tick looks at where days have no folders, and one day has no more."""
 
+_RARE = 10
+"""A folder whose notices are heard is patrolled so much less often."""
+
 _MOST_WATCHED = 2_000
 _FIRST_DAY = date(2000, 1, 1)
 _FUTURE_DAYS = 366
 _LONGEST_STRIDE = 1024
+_NOTHING_TOLD: Mapping[str, float] = {}
 
 
 @dataclass(frozen=True)
@@ -166,29 +171,59 @@ class FolderSource:
         progress.last_round_s, progress.round_s = progress.round_s, window.done_s
 
     def _flat(self, window: Window, progress: Progress) -> Iterator[Change]:
-        """All names are listed, once; only those of the last days and of the patrol's share of the
-        older ones are looked at.
+        """Look at the names that the system says changed; else list all of them, once, and look at
+        those of the last days and of the patrol's share of the older ones.
         """
+        heard = opened(self._root) if self.template.file_depth == 0 else None
+        told = None if heard is None else heard.since(window.since_s, window.done_s)
+        if told is not None:
+            yield from self._told(window, progress, told)
+            return
         names = lru_cache(maxsize=None)(listing)
+        if self.template.file_depth == 0:
+            heard = notices_of(self._root, len(names(self._root)))
         hot = self._hot_days(window)
         fresh_s = window.since_s - LONGEST_SEGMENT_S
 
         def enter(folder: str, depth: int, _day: date | None) -> bool:
             return depth < self.template.file_depth or self._changed_s(folder) >= fresh_s
 
-        for change, _changed_s in self._settled(window, local_days=hot, enter=enter, names=names):
-            yield change
-        days = self._patrolled(hot, progress, names)
+        back = window
+        if heard is not None and math.isfinite(heard.listed_s):
+            back = replace(window, since_s=min(window.since_s, heard.listed_s))
+        for change, changed_s in self._settled(back, local_days=hot, enter=enter, names=names):
+            # What changed before the last tick was reported by it, if it was told of it.
+            if (
+                changed_s > window.since_s
+                or heard is None
+                or not heard.was_told(PurePosixPath(change.path).name)
+            ):
+                yield change
+        most = PATROL_FILES if heard is None else _RARE * PATROL_FILES
+        days = self._patrolled(hot, progress, names, most)
         late = replace(window, since_s=progress.last_round_s)
-        for told in self._settled(late, local_days=days, names=names):
-            yield from self._late(told, progress)
+        for arrived in self._settled(late, local_days=days, names=names):
+            yield from self._late(arrived, progress)
         if days[0] == _FIRST_DAY:
             progress.patrol_at = ""
             progress.last_round_s, progress.round_s = progress.round_s, window.done_s
         else:
             progress.patrol_at = days[0].isoformat()
+        if heard is not None:
+            heard.listed(window.done_s)
 
-    def _patrolled(self, hot: list[date], progress: Progress, names: Listing) -> list[date]:
+    def _told(
+        self, window: Window, progress: Progress, told: Mapping[str, float]
+    ) -> Iterator[Change]:
+        """Of the files of which the system told, those that arrived in the window, of any day."""
+        for change, changed_s in self._settled(window, told_s=told, names=lambda _folder: [*told]):
+            day_is_hot = was_hot(change.day, changed_s)
+            if day_is_hot or progress.is_news(change.path, change.fingerprint, changed_s):
+                yield change
+
+    def _patrolled(
+        self, hot: list[date], progress: Progress, names: Listing, most: int
+    ) -> list[date]:
         """The days before those that were patrolled last: as many as hold few enough files."""
         last = hot[-1] + timedelta(days=_FUTURE_DAYS)
         if progress.patrol_at:
@@ -201,8 +236,8 @@ class FolderSource:
                 first = hot[-1] + timedelta(days=1)
             days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
             files = self.template.names_of(self._root, days, names)
-            if files <= PATROL_FILES or progress.stride == 1:
-                if files <= PATROL_FILES // 4:
+            if files <= most or progress.stride == 1:
+                if files <= most // 4:
                     progress.stride = min(2 * progress.stride, _LONGEST_STRIDE)
                 return days
             progress.stride = max(progress.stride // 4, 1)
@@ -216,9 +251,17 @@ class FolderSource:
             yield told
 
     def _settled(
-        self, window: Window, *, moved_s: float = -math.inf, **walk: Any
+        self,
+        window: Window,
+        *,
+        moved_s: float = -math.inf,
+        told_s: Mapping[str, float] = _NOTHING_TOLD,
+        **walk: Any,
     ) -> Iterator[tuple[Change, float]]:
-        """Files of a walk that arrived in the window, and when they did."""
+        """Files of a walk that arrived in the window, and when they did.
+
+        A file did not arrive before its folder was moved, nor before it was told of.
+        """
         root, found = str(self._root), dict[str, tuple[os.stat_result, float]]()
 
         # Asked before a name's time is read: most files of a tick did not change.
@@ -226,7 +269,7 @@ class FolderSource:
             status = status_of(f"{root}/{path}")
             if status is None:
                 return False
-            arrived_s = max(status.st_ctime, moved_s)
+            arrived_s = max(status.st_ctime, moved_s, told_s.get(path, -math.inf))
             if not window.holds(arrived_s):
                 return False
             found[path] = status, arrived_s

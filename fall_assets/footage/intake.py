@@ -88,41 +88,6 @@ class Intake:
     read: int = 0
 
 
-def take_in(
-    footage: Footage,
-    sources: Sequence[SourceSettings],
-    day: date,
-    *,
-    cameras: pl.DataFrame,
-    known: Known | None = None,
-    retry: Retry = False,
-    settle_s: float = 10.0,
-    workers: int = 2,
-    now: datetime | None = None,
-    progress: Callable[[int, int], None] | None = None,
-    limits: Limits = DEFAULT_LIMITS,
-    worker: Sequence[str] = WORKER,
-) -> Intake:
-    """Take in the day's files: `inspect_day`, and its decision.
-
-    Arguments and errors as for `inspect_day`.
-    """
-    return inspect_day(
-        footage,
-        sources,
-        day,
-        cameras=cameras,
-        known=known,
-        retry=retry,
-        settle_s=settle_s,
-        workers=workers,
-        now=now,
-        progress=progress,
-        limits=limits,
-        worker=worker,
-    ).decide()
-
-
 def inspect_day(
     footage: Footage,
     sources: Sequence[SourceSettings],

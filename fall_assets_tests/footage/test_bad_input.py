@@ -16,7 +16,7 @@ import pytest
 
 from fall_assets.features import FeatureSettings, VideoRef, extract_all
 from fall_assets.footage.discovery import find
-from fall_assets.footage.intake import Intake, take_in
+from fall_assets.footage.intake import Intake, inspect_day
 from fall_assets.footage.probe import UnusableFileError
 from fall_assets.footage.sandbox import Limits, Looked, probe_all
 from fall_assets.footage.sources import SourceSettings
@@ -138,7 +138,7 @@ def test_a_day_of_bad_files_is_taken_in_with_a_reason_for_each(tmp_path: Path) -
 
 
 def day_of(landing: Path, **rest: Any) -> Intake:
-    return take_in(
+    return inspect_day(
         Footage(landing, landing.parent / "cache"),
         [SourceSettings()],
         DAY,
@@ -146,7 +146,7 @@ def day_of(landing: Path, **rest: Any) -> Intake:
         settle_s=0,
         now=datetime(2026, 3, 2, tzinfo=UTC),
         **rest,
-    )
+    ).decide()
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,11 +15,14 @@ from typing import Any
 import pytest
 
 from fall_assets.errors import PermanentFailureError
+from fall_assets.footage import notices, template
 from fall_assets.footage.discovery import days_with_footage, find, new_since
+from fall_assets.footage.notices import opened
 from fall_assets.footage.sources import SourceSettings
 from fall_assets.footage.template import PathTemplate
 
 LATER_S = 60.0
+SECOND = timedelta(seconds=1)
 DEFAULT = (SourceSettings(),)
 FRIGATE = (
     SourceSettings("frigate", template="recordings/{date}/{hour}/{camera}/{minute}.{second}.mp4"),
@@ -449,3 +455,119 @@ def test_a_tick_looks_at_few_files_of_a_flat_folder(
         asked[0] = 0
         clock.tick()
         assert asked[0] < 300
+
+
+@pytest.fixture
+def heard(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Small folders are listened to as well."""
+    monkeypatch.setattr(notices, "FEWEST_NAMES", 1)
+    yield
+    for each in notices._open.values():
+        each.close()
+    notices._open.clear()
+
+
+class Heard:
+    """Real ticks on a flat folder, and how often its names were listed."""
+
+    def __init__(self, landing: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.landing, self.listed, self.cursor = landing, 0, ""
+        self.today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        self.put(0)
+        real = template.listing
+
+        def counting(folder: Path) -> list[str]:
+            self.listed += 1
+            return real(folder)
+
+        monkeypatch.setattr("fall_assets.footage.folders.listing", counting)
+        self.tick()
+        # Listening begins at once, but a tick must have heard something to rely on it.
+        until = time.monotonic() + 30
+        second = 1
+        while self.listed_in(self.tick)[1] and time.monotonic() < until:
+            second += 1
+            self.put(second)
+            time.sleep(0.3)
+        assert self.listed_in(self.tick)[1] == 0
+
+    def put(self, second: int, days: int = 0) -> str:
+        return put(
+            self.landing, FLAT, "cam-01", self.today - timedelta(days=days) + second * SECOND
+        )
+
+    def tick(self) -> list[str]:
+        new, self.cursor = new_since(self.landing, FLAT, self.cursor or None, settle_s=0.1)
+        return [path for found in new.values() for path in found]
+
+    def until_seen(self, wanted: str) -> None:
+        """Ticks until a file is seen; it is seen once."""
+
+        def ticks() -> list[str]:
+            seen: list[str] = []
+            until = time.monotonic() + 30
+            while wanted not in seen and time.monotonic() < until:
+                time.sleep(0.1)
+                seen += self.tick()
+            time.sleep(1.5)
+            return seen + self.tick()
+
+        assert ticks() == [wanted]
+
+    def listed_in(self, ticks: Callable[[], list[str]]) -> tuple[list[str], int]:
+        before = self.listed
+        return ticks(), self.listed - before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="notices are Linux's")
+def test_a_large_flat_folder_is_listened_to(
+    tmp_path: Path, heard: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    landing = tmp_path / "landing"
+    folder = Heard(landing, monkeypatch)
+    # Written in place, of a day long ago, and moved in.
+    folder.until_seen(folder.put(1000))
+    folder.until_seen(folder.put(1001, days=100))
+    other = put(tmp_path, FLAT, "cam-01", folder.today + 1002 * SECOND)
+    (tmp_path / other).rename(landing / other)
+    folder.until_seen(other)
+    # Written on.
+    with (landing / other).open("a") as growing:
+        growing.write("more")
+    folder.until_seen(other)
+    # A notice that was lost is made good by the next listing; what was told is not told again.
+    ear = notices._open[landing]
+    missed, other = folder.put(1003), folder.put(1004)
+    time.sleep(1.5)
+    del ear._told[missed]
+    assert folder.listed_in(folder.tick) == ([other], 0)
+    with monkeypatch.context() as now:
+        now.setattr(notices, "RELIST_S", 0.0)
+        assert folder.listed_in(folder.tick) == ([missed], 1)
+    # Another folder in the place of the first one.
+    landing.rename(tmp_path / "old")
+    shutil.copytree(tmp_path / "old", landing)
+    assert opened(landing) is None
+    last = folder.put(1005)
+    time.sleep(0.2)
+    seen, listed = folder.listed_in(folder.tick)
+    assert last in seen
+    assert listed == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="notices are Linux's")
+def test_a_file_system_that_tells_nothing_is_listed(
+    tmp_path: Path, heard: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def silent(*_args: Any, stop_event: threading.Event, **_named: Any) -> Iterator[set[Any]]:
+        while not stop_event.wait(0.01):
+            yield set()
+
+    monkeypatch.setattr(notices, "watch", silent)
+    put(tmp_path, FLAT, "cam-01", at(1))
+    clock = Clock(tmp_path, FLAT)
+    clock.tick()
+    for hour in range(3):
+        path = put(tmp_path, FLAT, "cam-01", datetime.now(UTC) - timedelta(hours=hour))
+        clock.now = time.time()
+        assert clock.tick(0, settle_s=0) == [path]

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fall_assets.footage.intake import Intake, Known, take_in
+from fall_assets.footage.intake import Intake, Known, inspect_day
 from fall_assets.footage.probe import Probe, UnusableFileError
 from fall_assets.footage.sandbox import Looked
 from fall_assets.footage.sources import SourceSettings
@@ -90,7 +90,7 @@ class Hospital:
                 (pl.col("day") != day) & pl.col("video_id").is_in(list(ids))
             )
 
-        taken = take_in(
+        taken = inspect_day(
             Footage(self.landing, self.landing / "cache"),
             [SourceSettings()],
             day,
@@ -102,7 +102,7 @@ class Hospital:
             ),
             settle_s=0,
             now=self.now,
-        )
+        ).decide()
         for name in self.tables:
             others = self.tables[name].filter(pl.col("day") != day)
             if name == "videos":

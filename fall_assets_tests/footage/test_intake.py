@@ -14,7 +14,7 @@ import pytest
 
 from fall_assets.datasets import DATASETS
 from fall_assets.footage.discovery import days_with_footage, find
-from fall_assets.footage.intake import Intake, Known, LandingAwayError, Retry, take_in
+from fall_assets.footage.intake import Intake, Known, LandingAwayError, Retry, inspect_day
 from fall_assets.footage.sources import DEFAULT_TEMPLATE, SourceSettings
 from fall_assets.footage.store import Footage
 from fall_assets.footage.template import FRIGATE
@@ -41,7 +41,7 @@ def intake(
     **rest: Any,
 ) -> Intake:
     known = Known(before.videos, before.sightings, before.quarantine) if before else None
-    return take_in(
+    return inspect_day(
         Footage(landing, landing.parent / "cache"),
         [SourceSettings(template=template)],
         day,
@@ -51,7 +51,7 @@ def intake(
         settle_s=settle_s,
         retry=retry,
         **rest,
-    )
+    ).decide()
 
 
 def reasons(taken: Intake) -> dict[str, str]:
@@ -136,7 +136,7 @@ def test_what_another_day_has_is_a_sighting_only(tmp_path: Path) -> None:
     film(tmp_path / "cam-01/2026-03-01/08-00-00.mp4")
     first = intake(tmp_path)
     film(tmp_path / "cam-01/2026-03-02/08-00-00.mp4")
-    again = take_in(
+    again = inspect_day(
         Footage(tmp_path, tmp_path),
         [SourceSettings()],
         date(2026, 3, 2),
@@ -146,7 +146,7 @@ def test_what_another_day_has_is_a_sighting_only(tmp_path: Path) -> None:
             sightings_elsewhere=lambda _ids: first.sightings,
         ),
         settle_s=0,
-    )
+    ).decide()
     assert again.videos.is_empty()
     assert again.quarantine.is_empty()
     assert again.elsewhere.is_empty()

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from fall_assets.footage.discovery import days_with_footage
-from fall_assets.footage.intake import take_in
+from fall_assets.footage.intake import inspect_day
 from fall_assets.footage.sources import SourceSettings
 from fall_assets.footage.store import Footage
 from fall_assets.labelling.readers import LabelReading, label_files, read_labels
@@ -250,7 +250,7 @@ def real_videos(tmp_path_factory: pytest.TempPathFactory) -> pl.DataFrame:
     sources = [SourceSettings()]
     no_cameras = table("cameras").empty()
     return pl.concat(
-        take_in(footage, sources, day, cameras=no_cameras).videos
+        inspect_day(footage, sources, day, cameras=no_cameras).decide().videos
         for day in days_with_footage(SAMPLES, sources)
     )
 

@@ -7,15 +7,18 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 from click.testing import CliRunner
 
 from fall_assets.commands.quarantine import quarantine, shown, stretches
+from fall_assets.lake import Lake
 from fall_assets.pipeline.collection import (
     RETRY_TAG,
     NotInQuarantineError,
@@ -123,6 +126,15 @@ def test_a_run_that_is_killed_at_any_write_is_completed_by_the_next(tmp_path: Pa
     assert kills == 4
 
 
+class SlowLake(Lake):
+    """A lake whose answers are late: what is not locked meets what was read before."""
+
+    def read(self, *args: Any, **named: Any) -> pl.DataFrame:
+        rows = super().read(*args, **named)
+        time.sleep(0.1)
+        return rows
+
+
 def test_days_that_meet_the_same_content_at_once_make_one_video(tmp_path: Path) -> None:
     work = site_at(tmp_path)
     days = [date(2026, 3, day) for day in range(1, 5)]
@@ -132,8 +144,9 @@ def test_days_that_meet_the_same_content_at_once_make_one_video(tmp_path: Path) 
         path = work.site.landing / f"cam-01/{day}/08-00-00.mp4"
         path.parent.mkdir(parents=True)
         path.write_bytes(content)
+    slow = Work(work.site, SlowLake(work.site.lake_root))
     with ThreadPoolExecutor(len(days)) as pool:
-        list(pool.map(lambda day: collect(work, day), days))
+        list(pool.map(lambda day: collect(slow, day), days))
     taken = work.lake.read("videos").select("day", "video_id", "path").rows()
     assert len(taken) == 1, taken
     assert work.lake.read("sightings").height == len(days)
