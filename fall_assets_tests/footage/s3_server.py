@@ -10,12 +10,12 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-START_S = 30.0
+START_S = 180.0
 
 
 @dataclass
@@ -84,8 +84,13 @@ def _url(process: subprocess.Popen[bytes], log: Path) -> str:
     while time.monotonic() < deadline:
         for word in log.read_text().split():
             if word.startswith("http://127.0.0.1:"):
-                with suppress(urllib.error.HTTPError):
-                    urllib.request.urlopen(word, timeout=5).close()
+                try:
+                    urllib.request.urlopen(word, timeout=20).close()
+                except urllib.error.HTTPError:
+                    return word
+                except OSError:
+                    # It listens before it can answer; on a busy machine much earlier.
+                    continue
                 return word
         if process.poll() is not None:
             break
