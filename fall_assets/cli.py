@@ -150,7 +150,7 @@ def detect(files: Sequence[Path], model: str | None) -> None:
     failed = False
     for file in files:
         try:
-            events = detect_file(file, detector)
+            events = detect_file(file, detector, site.settings.features.detector)
         except (UnusableFileError, OSError) as error:
             click.echo(f"{file}: {error}", err=True)
             failed = True

@@ -40,6 +40,7 @@ ALL_ASSETS = [
     labelling.automatic_labels,
     labelling.review_queue,
     learning.decoding,
+    learning.gate_duty,
     learning.training_set,
     learning.candidate_model,
     learning.evaluation,
@@ -49,6 +50,7 @@ ALL_ASSETS = [
     operation.camera_health,
     monitoring.drift_reference,
     monitoring.drift_report,
+    monitoring.upkeep,
 ]
 
 

@@ -6,13 +6,16 @@ from fall_assets.partitions import DAYS
 
 COLLECTION = dg.AssetSelection.assets("cameras", "videos", "quarantine", "camera_health")
 LABELLING = dg.AssetSelection.assets("zones", "labels", "label_agreement", "clips")
-FEATURES = dg.AssetSelection.assets("features", "pose_tracks")
+FEATURES = dg.AssetSelection.assets(
+    "motion_gate", "sequences", "pose_tracks", "features", "gate_duty"
+)
 LEARNING = dg.AssetSelection.assets("training_set", "candidate_model", "evaluation")
 DELIVERY = dg.AssetSelection.assets("registered_model", "drift_reference")
 OPERATION = dg.AssetSelection.assets(
     "predictions", "alerts", "drift_report", "automatic_labels", "review_queue"
 )
 RETENTION = dg.AssetSelection.assets("deletions")
+UPKEEP = dg.AssetSelection.assets("upkeep")
 
 RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"
@@ -69,4 +72,11 @@ retention = dg.define_asset_job(
     executor_def=dg.in_process_executor,
 )
 
-ALL_JOBS = [lifecycle, collection, labelling, nightly, retraining, retention]
+maintenance = dg.define_asset_job(
+    "maintenance",
+    selection=UPKEEP,
+    description="Join the lake's small files and remove old ones.",
+    executor_def=dg.in_process_executor,
+)
+
+ALL_JOBS = [lifecycle, collection, labelling, nightly, retraining, retention, maintenance]

@@ -22,6 +22,7 @@ from fall_assets.delivery.gate import GateSettings
 from fall_assets.drift.report import DriftSettings
 from fall_assets.drift.retraining import RetrainingSettings
 from fall_assets.errors import PermanentFailureError
+from fall_assets.features.settings import FeatureSettings, PoseSettings
 from fall_assets.footage.sources import SourceSettings
 from fall_assets.labelling.queue import ReviewSettings
 from fall_assets.lake.registry import RESOLUTION_RULES
@@ -42,10 +43,32 @@ class FootageSettings:
 
 
 @dataclass(frozen=True)
-class WorkSettings:
-    """How many processes the heavy stages use."""
+class FeatureChoices:
+    """Which feature sets are computed, all of them in one decoding pass.
+
+    Attributes:
+        workers: how many processes decode.
+        detector: the set that the detector learns from and is fed with; it has people.
+        more: further ones, for experiments.
+    """
 
     workers: int = 2
+    detector: FeatureSettings = field(default_factory=FeatureSettings)
+    more: tuple[FeatureSettings, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.workers < 1:
+            raise SettingsError(f"features.workers must be at least 1, not {self.workers}")
+        if not isinstance(self.detector.extractor, PoseSettings):
+            raise SettingsError(
+                "features.detector must be a set of people, whose extractor.kind is 'pose', not "
+                f"{self.detector.extractor.kind!r}"
+            )
+
+    @property
+    def sets(self) -> tuple[FeatureSettings, ...]:
+        """All of them, the detector's first, each once."""
+        return tuple({one.version: one for one in (self.detector, *self.more)}.values())
 
 
 @dataclass(frozen=True)
@@ -108,7 +131,7 @@ class SiteSettings:
     retention: RetentionSettings = field(default_factory=RetentionSettings)
     labelling: LabellingSettings = field(default_factory=LabellingSettings)
     review: ReviewSettings = field(default_factory=ReviewSettings)
-    features: WorkSettings = field(default_factory=WorkSettings)
+    features: FeatureChoices = field(default_factory=FeatureChoices)
     learning: LearningChoices = field(default_factory=LearningChoices)
     gate: GateSettings = field(default_factory=GateSettings)
     drift: DriftSettings = field(default_factory=DriftSettings)
@@ -202,7 +225,9 @@ def _build(cls: type[T], values: Mapping[str, Any], where: str) -> T:
             names = ", ".join(sorted(known))
             raise SettingsError(f"{where}no setting {name!r}; there are: {names}")
         default = getattr(defaults, name)
-        if dataclasses.is_dataclass(default):
+        if name in _FEATURE_SETS:
+            built[name] = _feature_sets(value, isinstance(default, tuple), f"{where}{name}")
+        elif dataclasses.is_dataclass(default):
             if not isinstance(value, Mapping):
                 raise SettingsError(f"{where}{name} must be a table")
             built[name] = _build(type(default), value, f"{where}[{name}] ")
@@ -223,3 +248,18 @@ def _build(cls: type[T], values: Mapping[str, Any], where: str) -> T:
                 f"{where}{name} must be {type(default).__name__}, not {type(value).__name__}"
             )
     return cls(**built)
+
+
+_FEATURE_SETS = ("detector", "more")
+
+
+def _feature_sets(value: Any, many: bool, where: str) -> Any:
+    """Feature sets, which read themselves."""
+    tables = value if many else [value]
+    if not isinstance(tables, list) or not all(isinstance(table, Mapping) for table in tables):
+        raise SettingsError(f"{where} must be {'a list of tables' if many else 'a table'}")
+    try:
+        sets = tuple(FeatureSettings.from_dict(table) for table in tables)
+    except PermanentFailureError as error:
+        raise SettingsError(f"{where}: {error}") from None
+    return sets if many else sets[0]

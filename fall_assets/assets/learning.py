@@ -18,9 +18,11 @@ from fall_assets.automation.conditions import (
     when_learning_material_changed,
     when_upstream_changed,
 )
+from fall_assets.features.duty import duty_plot
 from fall_assets.jobs import LEARNING_TAGS, RANGE_END_TAG
 from fall_assets.partitions import DAYS
-from fall_assets.pipeline.features import extract_day
+from fall_assets.pipeline.duty import measure_duty
+from fall_assets.pipeline.features import extract_day, total_of
 from fall_assets.pipeline.learning import (
     cut_training_set,
     evaluate_candidate,
@@ -34,10 +36,15 @@ from fall_assets.resources.site import SiteResource
         dg.AssetSpec(
             name,
             deps=["videos"],
-            kinds={"movenet"},
+            kinds=kinds,
             automation_condition=when_upstream_changed(),
         )
-        for name in ("features", "pose_tracks")
+        for name, kinds in (
+            ("motion_gate", {"ffmpeg"}),
+            ("sequences", {"pytorch"}),
+            ("pose_tracks", {"movenet"}),
+            ("features", {"ffmpeg", "movenet"}),
+        )
     ],
     partitions_def=DAYS,
     backfill_policy=SINGLE_RUN,
@@ -45,31 +52,58 @@ from fall_assets.resources.site import SiteResource
 def decoding(
     context: dg.AssetExecutionContext, site: SiteResource
 ) -> Iterator[dg.MaterializeResult[None]]:
-    """Decode each segment once: quality, motion and people's key points."""
+    """Decode each segment once, where something moves: figures, people's key points, sequences."""
     with working(context, site) as work:
         days = [extract_day(work, day) for day in days_of(context)]
-    features = pl.concat([day.features for day in days])
-    tracks = pl.concat([day.pose_tracks for day in days])
     failed = [
         {"segment": path, "reason": reason} for day in days for path, reason in day.failed.items()
     ]
+    took = total_of(day.figures for day in days)
+    for name in ("motion_gate", "sequences", "pose_tracks"):
+        yield dg.MaterializeResult(
+            asset_key=name, metadata={"dagster/row_count": sum(day.rows[name] for day in days)}
+        )
     yield dg.MaterializeResult(
         asset_key="features",
         metadata={
-            **row_metadata(features, by=["camera_id"]),
-            "feature set": days[0].feature_set,
+            "dagster/row_count": sum(day.rows["features"] for day in days),
+            "feature sets": list(days[0].feature_sets),
             "segments": sum(day.segments for day in days),
             "segments already there": sum(day.reused for day in days),
             "segments whose file is gone": sum(day.gone for day in days),
             "segments without features": markdown_table(failed),
+            "segments quarantined": sum(len(day.quarantined) for day in days),
+            "hours of footage per hour": took.hours_per_hour,
+            "share of the limit": took.limit_share,
+            "share of the frames decoded": took.decoded_share,
+            "seconds by step": dg.MetadataValue.json(took.seconds_by_step()),
+            "largest process, MB": took.passes.peak_bytes / 1e6,
         },
     )
-    yield dg.MaterializeResult(
-        asset_key="pose_tracks",
+
+
+@dg.asset(
+    deps=["motion_gate", "videos"],
+    partitions_def=DAYS,
+    backfill_policy=SINGLE_RUN,
+    automation_condition=when_upstream_changed(),
+)
+def gate_duty(context: dg.AssetExecutionContext, site: SiteResource) -> dg.MaterializeResult[None]:
+    """How long the motion gate stood open, by camera and day: what each camera costs."""
+    with working(context, site) as work:
+        rows = pl.concat([measure_duty(work, day) for day in days_of(context)])
+    footage_s, open_s = float(rows["footage_s"].sum()), float(rows["open_s"].sum())
+    most = rows.sort("duty", descending=True).head(20)
+    return dg.MaterializeResult(
         metadata={
-            **row_metadata(tracks, by=["camera_id"]),
-            "bytes of key points": int(tracks["keypoints"].bin.size().sum() or 0),
-        },
+            "dagster/row_count": rows.height,
+            "duty": open_s / footage_s if footage_s else None,
+            "camera hours": footage_s / 3600,
+            "open longest": markdown_table(
+                most.select("day", "camera_id", "duty", "decoded", "longest_open_s").to_dicts()
+            ),
+            "plot": picture(duty_plot(rows)),
+        }
     )
 
 

@@ -1,4 +1,7 @@
-"""Monitoring: what is ordinary, and how each day differs from it."""
+"""Monitoring: what is ordinary, how each day differs from it, and what the lake takes."""
+
+from dataclasses import asdict
+from datetime import UTC, datetime
 
 import dagster as dg
 import polars as pl
@@ -15,7 +18,9 @@ from fall_assets.automation.conditions import (
     when_learning_material_changed,
     when_upstream_changed,
 )
+from fall_assets.lake.registry import table
 from fall_assets.partitions import DAYS
+from fall_assets.pipeline.maintenance import maintain_lake
 from fall_assets.pipeline.monitoring import keep_reference, report_drift
 from fall_assets.resources.site import SiteResource
 
@@ -60,5 +65,27 @@ def drift_report(
                 ).to_dicts()
             ),
             "reference against today": picture(newest.histograms),
+        }
+    )
+
+
+@dg.asset(deps=["features", "pose_tracks", "sequences"])
+def upkeep(context: dg.AssetExecutionContext, site: SiteResource) -> dg.MaterializeResult[None]:
+    """What maintenance did to each table: small files joined, old ones removed, what it takes."""
+    with working(context, site) as work:
+        done = [asdict(row) for row in maintain_lake(work)]
+        rows = pl.DataFrame(
+            [{"at_utc": datetime.now(UTC), **row} for row in done], schema=table("upkeep").schema
+        )
+        work.lake.append("upkeep", rows, work.provenance())
+    names = ("table", "files_before", "files_after", "bytes_after", "rows", "bytes_per_camera_hour")
+    sizes = rows.drop_nulls("bytes_per_camera_hour")
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": rows.height,
+            "tables": markdown_table(rows.select(names).to_dicts()),
+            "files": int(rows["files_after"].sum()),
+            "bytes": int(rows["bytes_after"].sum()),
+            "bytes of features per camera-hour": float(sizes["bytes_per_camera_hour"].sum()),
         }
     )

@@ -37,4 +37,19 @@ def retention_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     return dg.RunRequest(run_key=context.scheduled_execution_time.date().isoformat())
 
 
-ALL_SCHEDULES = [nightly_schedule, retention_schedule]
+@dg.schedule(
+    job=jobs.maintenance,
+    cron_schedule="0 4 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.STOPPED,
+)
+def maintenance_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    """At 04:00 UTC, join the small files that the day's batches left in the lake.
+
+    Runs that write at the same time are not disturbed; what they write beside is left for the next
+    night.
+    """
+    return dg.RunRequest(run_key=context.scheduled_execution_time.date().isoformat())
+
+
+ALL_SCHEDULES = [nightly_schedule, retention_schedule, maintenance_schedule]

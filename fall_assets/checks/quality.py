@@ -4,6 +4,7 @@ import dagster as dg
 import polars as pl
 
 from fall_assets.assets.support import days_of, markdown_table
+from fall_assets.features.duty import stuck_gates
 from fall_assets.partitions import DAYS
 from fall_assets.resources.site import SiteResource
 
@@ -92,6 +93,28 @@ def every_segment_has_features(
         passed=missing.is_empty(),
         severity=dg.AssetCheckSeverity.ERROR if many else WARN,
         metadata={"missing": missing.height, "segments": missing["path"].head(20).to_list()},
+    )
+
+
+@dg.asset_check(asset="gate_duty", partitions_def=DAYS)
+def no_gate_sticks(
+    context: dg.AssetCheckExecutionContext, site: SiteResource
+) -> dg.AssetCheckResult:
+    """Cameras whose motion gate stood open nearly all day, or never opened in half a day."""
+    rows = site.lake().read("gate_duty", days=days_of(context))
+    stuck = stuck_gates(rows)
+    shown = stuck.select("day", "camera_id", "duty", "footage_s", "stuck").head(20).to_dicts()
+    return dg.AssetCheckResult(
+        passed=stuck.is_empty(),
+        severity=WARN,
+        metadata={
+            "cameras": rows.height,
+            "stuck": stuck.height,
+            "which": markdown_table(shown),
+            "what to do": "look at the camera's footage: an image that shakes or flickers all "
+            "over keeps the gate open, a dead or frozen image never opens it "
+            "(docs/motion-gate.md)",
+        },
     )
 
 

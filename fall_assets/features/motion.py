@@ -13,8 +13,16 @@ def changed_share(before: NDArray[np.uint8], now: NDArray[np.uint8], threshold: 
     small and scaled by area, which averages most noise away. Planes of different sizes (the camera
     changed its resolution) count as wholly changed.
     """
+    return float(changed_pixels(before, now, threshold).mean())
+
+
+def changed_pixels(
+    before: NDArray[np.uint8], now: NDArray[np.uint8], threshold: float
+) -> NDArray[np.bool_]:
+    """Which pixels of `now` changed, in the sense of `changed_share`; shape of `now`."""
     if before.shape != now.shape:
-        return 1.0
+        return np.ones(now.shape, bool)
     difference = now.astype(np.int16) - before.astype(np.int16)
     difference -= np.int16(np.median(difference))
-    return float((np.abs(difference) > threshold * 255).mean())
+    changed: NDArray[np.bool_] = np.abs(difference) > threshold * 255
+    return changed

@@ -60,11 +60,11 @@ def network_sha256(path: Path) -> str:
 
 def require_network(settings: FeatureSettings, path: Path) -> None:
     """Raise PermanentFailureError unless `path` is the network that the settings name."""
-    found = network_sha256(path)
-    if found != settings.pose_sha256:
+    found, wanted = network_sha256(path), settings.pose.network
+    if found != wanted:
         raise PermanentFailureError(
             f"feature set {settings.version} needs the pose network with SHA-256 "
-            f"{settings.pose_sha256}, but {path} has {found}; use the network that the settings "
+            f"{wanted}, but {path} has {found}; use the network that the settings "
             "name, or settings made for this one (FeatureSettings.with_network)"
         )
 
@@ -152,7 +152,7 @@ class MoveNet:
         """
         path = path or pose_network_path()
         require_network(settings, path)
-        return cls(path, min_score=settings.tracker.keep_score)
+        return cls(path, min_score=settings.pose.tracker.keep_score)
 
     def people(self, rgb: NDArray[np.uint8]) -> People:
         """Who is seen in a picture of shape (height, width, 3), RGB, 0 to 255.

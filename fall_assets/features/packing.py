@@ -1,4 +1,4 @@
-"""Key points and boxes as bytes of the lake: float16, little-endian, row by row.
+"""Key points, boxes and sequences as bytes of the lake: float16, little-endian, row by row.
 
 Half precision resolves 0.0005 of the picture, below the pose network's own error.
 """
@@ -33,6 +33,7 @@ KEYPOINTS = (
 )
 """COCO's 17 key points, in order."""
 
+LEFT_SHOULDER, RIGHT_SHOULDER = KEYPOINTS.index("left_shoulder"), KEYPOINTS.index("right_shoulder")
 LEFT_HIP, RIGHT_HIP = KEYPOINTS.index("left_hip"), KEYPOINTS.index("right_hip")
 
 _KEYPOINT_SHAPE = (len(KEYPOINTS), 3)
@@ -58,6 +59,27 @@ def pack_boxes(boxes: NDArray[np.floating[Any]]) -> bytes:
 def unpack_boxes(packed: bytes) -> NDArray[np.float32]:
     """Boxes of shape (samples, 5) from `pack_boxes`' bytes."""
     return _unpack(packed, _BOX_SHAPE, "boxes")
+
+
+def pack_sequence(values: NDArray[np.floating[Any]]) -> bytes:
+    """Bytes of a sequence of shape (samples, width), at least one value each.
+
+    A row of NaN is a sample without a picture; a row may not hold NaN beside numbers, nor anything
+    that half precision cannot hold (beyond 65,504).
+    """
+    if values.ndim != 2 or not values.size:
+        raise ValueError(f"a sequence must have shape (samples, width), not {values.shape}")
+    with np.errstate(over="ignore"):
+        half = values.astype(_HALF)
+    missing = np.isnan(half)
+    if (missing.any(axis=1) != missing.all(axis=1)).any() or np.isinf(half).any():
+        raise ValueError("a sample of a sequence must be finite in half precision, or wholly NaN")
+    return half.tobytes()
+
+
+def unpack_sequence(packed: bytes, width: int) -> NDArray[np.float32]:
+    """A sequence of shape (samples, width) from `pack_sequence`'s bytes; NaN: no picture."""
+    return _unpack(packed, (width,), "sequence")
 
 
 def _pack(values: NDArray[np.floating[Any]], shape: tuple[int, ...], what: str) -> bytes:

@@ -1,4 +1,8 @@
-"""The people of one picture. What belongs here: the arrays, and how alike two people are."""
+"""The people of one picture.
+
+What belongs here: the arrays, how alike two people are, and whether somebody lies. What does not:
+who is who over time (`tracking`).
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from fall_assets.features.packing import LEFT_HIP, LEFT_SHOULDER, RIGHT_HIP, RIGHT_SHOULDER
+
+_WIDE = 0.8
+_SQUARE = 1.0
+_LEANING_DEGREES = 45.0
+_SURE = 0.1
 
 
 @dataclass(frozen=True)
@@ -63,3 +74,33 @@ def keypoint_similarity(people: People, aspect: float) -> NDArray[np.float64]:
     alike = np.exp(-squared / (2 * (0.1 * larger[..., None]) ** 2))
     similarity: NDArray[np.float64] = alike.mean(axis=-1)
     return similarity
+
+
+def lying(
+    keypoints: NDArray[np.floating[Any]], boxes: NDArray[np.floating[Any]], aspect: float
+) -> NDArray[np.bool_]:
+    """Whether a person lies, sample by sample (or person by person), shape (n,).
+
+    Args:
+        keypoints: shape (n, 17, 3), as in `People` and `Track`.
+        boxes: shape (n, 5); False where the score is 0, which means unseen.
+        aspect: the picture's width over its height: angles and shapes are those of its pixels.
+
+    The box's height over its width is the figure that tells lying best in the pictures of a level
+    camera (Kwolek and Kepski, Computer Methods and Programs in Biomedicine 117(3), 2014, use it
+    first of all). Below 0.8 a person lies. From there to 1.0 sitting and bending are as wide, so
+    that the trunk, from the middle of the shoulders to that of the hips, must also lean 45 degrees
+    or more from the vertical, at key points that score 0.1 or more. The trunk alone says little:
+    who lies towards the camera has a trunk that stands in the picture. A camera at the ceiling
+    sees people from above, where none of this holds.
+    """
+    points, box = np.asarray(keypoints, np.float64), np.asarray(boxes, np.float64)
+    width, height = (box[:, 2] - box[:, 0]) * aspect, box[:, 3] - box[:, 1]
+    shoulders = points[:, (LEFT_SHOULDER, RIGHT_SHOULDER)]
+    hips = points[:, (LEFT_HIP, RIGHT_HIP)]
+    trunk = (hips[..., :2].mean(axis=1) - shoulders[..., :2].mean(axis=1)) * [aspect, 1.0]
+    leaning = np.degrees(np.arctan2(np.abs(trunk[:, 0]), trunk[:, 1])) >= _LEANING_DEGREES
+    sure = np.minimum(shoulders[..., 2].max(axis=1), hips[..., 2].max(axis=1)) >= _SURE
+    wide = height < _WIDE * width
+    lies: NDArray[np.bool_] = wide | ((height < _SQUARE * width) & leaning & sure)
+    return lies & (box[:, 4] > 0)

@@ -7,12 +7,12 @@ What belongs here: what goes to the workers and what a crash costs. What does no
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from fall_assets.errors import PermanentFailureError
 from fall_assets.features import wire
-from fall_assets.features.movenet import pose_network_path, require_network
+from fall_assets.features.extractors import locate
 from fall_assets.features.segments import SegmentFeatures, SegmentResult, VideoRef
 from fall_assets.features.settings import FeatureSettings
 from fall_assets.processes import ATTEMPTS, Failed, Program, spread
@@ -25,54 +25,50 @@ DEADLINE_S = 4 * 3600.0
 
 
 def extract_all(
-    videos: Sequence[VideoRef],
-    settings: FeatureSettings,
+    videos: Iterable[VideoRef],
+    sets: Sequence[FeatureSettings],
     *,
     workers: int = 2,
-    progress: Callable[[int, int], None] | None = None,
     worker: Sequence[str] = WORKER,
     deadline_s: float = DEADLINE_S,
 ) -> Iterator[SegmentResult]:
-    """Extract from many segments in `workers` processes; yield each result as it comes.
+    """Extract all feature sets from many segments in `workers` processes; yield each as it comes.
 
     Every segment gives exactly one result: frames, or an error that says why there are none. A
     crash of a worker costs the segment it worked on and nothing else; that segment is tried once
-    more in a new process. One that takes longer than `deadline_s` is given up. `progress` is
-    called with (finished, all). The processes end with the iterator, and with this process however
-    it ends. `worker` is the program that does the work.
+    more in a new process. One that takes longer than `deadline_s` is given up. Segments are drawn
+    as workers become free. The processes end with the iterator, and with this process however it
+    ends. `worker` is the program that does the work.
 
-    Raises PermanentFailureError, before anything is decoded, where the pose network is missing or
-    not the one that the settings name, or where no worker can start.
+    Raises PermanentFailureError, before anything is decoded, where weights are missing or not those
+    that the settings name, or where no worker can start.
     """
     if workers < 1:
         raise PermanentFailureError(f"extraction needs at least one worker, not {workers}")
-    network = pose_network_path()
-    require_network(settings, network)
+    if not sets:
+        raise PermanentFailureError("extraction needs at least one feature set")
+    weights = {one.version: locate(one) for one in sets}
     program: Program[VideoRef, SegmentFeatures] = Program(
         command=worker,
-        greeting={"settings": settings.as_dict(), "network": str(network)},
+        greeting={
+            "sets": [one.as_dict() for one in sets],
+            "weights": {
+                version: None if path is None else str(path) for version, path in weights.items()
+            },
+        },
         describe=wire.job,
         receive=wire.receive_features,
         name="an extraction worker",
         deadline_s=lambda _video: deadline_s,
     )
-    return _results(program, videos, workers, progress)
+    return (_result(*done) for done in spread(program, videos, workers=workers))
 
 
-def _results(
-    program: Program[VideoRef, SegmentFeatures],
-    videos: Sequence[VideoRef],
-    workers: int,
-    progress: Callable[[int, int], None] | None,
-) -> Iterator[SegmentResult]:
-    outcomes = spread(program, videos, workers=workers)
-    for finished, (video, outcome) in enumerate(outcomes, start=1):
-        if progress:
-            progress(finished, len(videos))
-        if isinstance(outcome, Failed):
-            yield SegmentResult(video, error=_said(video.path, outcome))
-        else:
-            yield SegmentResult(video, frames=outcome)
+def _result(video: VideoRef, outcome: SegmentFeatures | Failed) -> SegmentResult:
+    if isinstance(outcome, Failed):
+        why = "unreadable" if outcome.why == "said" else outcome.why
+        return SegmentResult(video, error=_said(video.path, outcome), why=why)
+    return SegmentResult(video, frames=outcome)
 
 
 def _said(path: Path, failed: Failed) -> str:

@@ -5,10 +5,13 @@ What belongs here: time stamps and the decoder. What does not: what is computed 
 
 from __future__ import annotations
 
+import bisect
 import math
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import av.error
 
@@ -16,8 +19,10 @@ from fall_assets.errors import PermanentFailureError
 from fall_assets.footage.media import open_media, video_stream
 
 if TYPE_CHECKING:
-    from av import VideoFrame, VideoStream
+    from av import Packet, VideoCodecContext, VideoFrame, VideoStream
     from av.container import InputContainer
+
+T = TypeVar("T")
 
 _TICK_S = 1e-4
 _MAX_JUMP_S = 3600.0
@@ -49,9 +54,51 @@ class SampleClock:
         self._next = last + 1
         return range(first, last + 1)
 
+    def skip_to(self, time_s: float) -> None:
+        """Serve no sample before that moment any more."""
+        self._next = max(self._next, math.ceil((time_s - _TICK_S) * self._hz))
+
+
+class Plan:
+    """Which of a segment's frames are decoded: spans from key frame on, and single key frames.
+
+    `spans` are (start, end) in seconds, apart and in order, each starting at a key frame's time;
+    `singles` are times of key frames outside of them. `first_pts` is the zero of all times, in the
+    stream's time base.
+    """
+
+    def __init__(
+        self, first_pts: int, spans: Sequence[tuple[float, float]], singles: Sequence[float] = ()
+    ) -> None:
+        self.first_pts = first_pts
+        self._spans = list(spans)
+        self._singles = list(singles)
+        self._open_until_s = -math.inf
+
+    def until_s(self, key_s: float) -> float:
+        """How far to decode from the key frame at that time on; the time itself: only it; -inf:
+        not at all.
+        """
+        if key_s < self._open_until_s:
+            return self._open_until_s
+        place = bisect.bisect_right(self._spans, (key_s + _TICK_S, math.inf)) - 1
+        if place >= 0 and key_s < self._spans[place][1]:
+            return self._spans[place][1]
+        place = bisect.bisect_left(self._singles, key_s - _TICK_S)
+        is_single = place < len(self._singles) and self._singles[place] <= key_s + _TICK_S
+        return key_s if is_single else -math.inf
+
+    def open(self, until_s: float) -> None:
+        """Decode on to a moment, from the single frame on that is at hand."""
+        self._open_until_s = until_s
+
 
 class Segment:
-    """A segment that is decoded once, frame by frame; memory does not grow with its length."""
+    """A segment that is decoded once, frame by frame; memory does not grow with its length.
+
+    `frames` counts what was decoded, `lost` what could not be used, and `decode_s` is the time that
+    the container and the decoder took.
+    """
 
     def __init__(self, path: Path, *, threads: int = 1) -> None:
         self._path = path
@@ -59,6 +106,7 @@ class Segment:
         self.frames = 0
         self.last_s = 0.0
         self.lost = 0
+        self.decode_s = 0.0
 
     def decode(self) -> Iterator[tuple[float, VideoFrame]]:
         """Yield (seconds from the first frame, frame) with times that always grow.
@@ -67,6 +115,99 @@ class Segment:
         counted in `lost`. Raises UnreadableSegmentError where the file cannot be opened, yields no
         frame, or has time stamps that jump by more than an hour.
         """
+        with self._opened() as (container, stream):
+            rate = float(stream.average_rate or stream.guessed_rate or 25)
+            start: float | None = None
+            for frame in self._timed(self._frames(container, stream)):
+                if frame.pts is None or frame.time_base is None:
+                    time_s = self.last_s + 1 / rate if self.frames else 0.0
+                else:
+                    stamp = float(frame.pts * frame.time_base)
+                    start = stamp if start is None else start
+                    time_s = stamp - start
+                if self._takes(time_s):
+                    yield time_s, frame
+        if not self.frames:
+            raise self._unreadable("yields no frame")
+
+    def decode_planned(self, plan: Plan) -> Iterator[tuple[float, VideoFrame, bool]]:
+        """Yield (seconds, frame, whether it is a single one) of what a plan wants.
+
+        All packets are read and only those that the plan needs are decoded. The plan may be opened
+        when a single frame was yielded. Where a span ends right before a key frame of an open
+        group, the frames that hang on that key frame are left out. Raises as `decode` does, but
+        where nothing is wanted.
+        """
+        with self._opened() as (container, stream):
+            yield from self._timed(self._planned(container, stream, plan))
+
+    def _planned(
+        self, container: InputContainer, stream: VideoStream, plan: Plan
+    ) -> Iterator[tuple[float, VideoFrame, bool]]:
+        if stream.time_base is None:
+            raise self._unreadable("has no time base")
+        base = float(stream.time_base)
+        decoder = stream.codec_context
+        zero_s = plan.first_pts * base
+        from_s, until_s = math.inf, -math.inf
+        is_running = False
+
+        def shown(packet: Packet[VideoStream] | None) -> Iterator[tuple[float, VideoFrame, bool]]:
+            for frame in self._decoded(decoder, packet):
+                if frame.pts is None:
+                    self.lost += 1
+                    continue
+                time_s = frame.pts * base - zero_s
+                # What stands before a key frame in an open group cannot be decoded from it.
+                if from_s - _TICK_S <= time_s <= until_s + _TICK_S and self._takes(time_s):
+                    yield time_s, frame, False
+
+        for packet in self._packets(container, stream):
+            stamp = packet.pts if packet.pts is not None else packet.dts
+            if stamp is None:
+                continue
+            time_s = stamp * base - zero_s
+            order_s = time_s if packet.dts is None else packet.dts * base - zero_s
+            wanted_s = plan.until_s(time_s) if packet.is_keyframe else -math.inf
+            if is_running and wanted_s > time_s:
+                until_s = max(until_s, wanted_s)
+            elif is_running and (time_s if packet.is_keyframe else order_s) > until_s + _TICK_S:
+                yield from shown(None)
+                decoder.flush_buffers()
+                is_running = False
+            if not is_running:
+                if wanted_s == time_s:
+                    for frame in [*self._decoded(decoder, packet), *self._decoded(decoder, None)]:
+                        if self._takes(time_s):
+                            yield time_s, frame, True
+                    decoder.flush_buffers()
+                    wanted_s = plan.until_s(time_s)
+                    if wanted_s > time_s:
+                        # It is decoded again, as the first of those that follow.
+                        self.frames -= 1
+                        self.last_s = math.nextafter(time_s, -math.inf)
+                if wanted_s <= time_s:
+                    continue
+                is_running, from_s, until_s = True, time_s, wanted_s
+            yield from shown(packet)
+        if is_running:
+            yield from shown(None)
+
+    def _takes(self, time_s: float) -> bool:
+        """Count a frame; False where its time does not grow."""
+        if self.frames and time_s <= self.last_s:
+            self.lost += 1
+            return False
+        if self.frames and time_s - self.last_s > _MAX_JUMP_S:
+            raise self._unreadable(
+                f"has time stamps that jump from {self.last_s:.1f} to {time_s:.1f} s"
+            )
+        self.frames += 1
+        self.last_s = time_s
+        return True
+
+    @contextmanager
+    def _opened(self) -> Iterator[tuple[InputContainer, VideoStream]]:
         try:
             container = open_media(self._path)
         except (av.error.FFmpegError, OSError) as error:
@@ -77,29 +218,25 @@ class Segment:
                 raise self._unreadable("holds no video stream")
             stream.codec_context.thread_count = self._threads
             stream.thread_type = "AUTO" if self._threads != 1 else "NONE"
-            rate = float(stream.average_rate or stream.guessed_rate or 25)
-            start: float | None = None
-            for frame in self._frames(container, stream):
-                if frame.pts is None or frame.time_base is None:
-                    time_s = self.last_s + 1 / rate if self.frames else 0.0
-                else:
-                    stamp = float(frame.pts * frame.time_base)
-                    start = stamp if start is None else start
-                    time_s = stamp - start
-                if self.frames and time_s <= self.last_s:
-                    self.lost += 1
-                    continue
-                if time_s - self.last_s > _MAX_JUMP_S:
-                    raise self._unreadable(
-                        f"has time stamps that jump from {self.last_s:.1f} to {time_s:.1f} s"
-                    )
-                self.frames += 1
-                self.last_s = time_s
-                yield time_s, frame
-        if not self.frames:
-            raise self._unreadable("yields no frame")
+            yield container, stream
+
+    def _timed(self, frames: Iterator[T]) -> Iterator[T]:
+        """The same, with the time that it takes to make them counted."""
+        while True:
+            started = time.perf_counter()
+            frame = next(frames, None)
+            self.decode_s += time.perf_counter() - started
+            if frame is None:
+                return
+            yield frame
 
     def _frames(self, container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
+        for packet in self._packets(container, stream):
+            yield from self._decoded(stream.codec_context, packet)
+
+    def _packets(
+        self, container: InputContainer, stream: VideoStream
+    ) -> Iterator[Packet[VideoStream]]:
         packets = container.demux(stream)
         while True:
             try:
@@ -110,12 +247,18 @@ class Segment:
                 # The container breaks off here; what was read so far stands.
                 self.lost += 1
                 return
-            try:
-                yield from packet.decode()
-            except av.error.EOFError:
-                return
-            except av.error.FFmpegError:
-                self.lost += 1
+            yield packet
+
+    def _decoded(
+        self, decoder: VideoCodecContext, packet: Packet[VideoStream] | None
+    ) -> list[VideoFrame]:
+        try:
+            return decoder.decode(packet)
+        except av.error.EOFError:
+            return []
+        except av.error.FFmpegError:
+            self.lost += 1
+            return []
 
     def _unreadable(self, what: str) -> UnreadableSegmentError:
         return UnreadableSegmentError(

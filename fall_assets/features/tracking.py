@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fall_assets.features.people import People, box_overlap, keypoint_similarity
-from fall_assets.features.settings import FeatureSettings
+from fall_assets.features.settings import TrackerSettings
 
 _WALKS_ON = 5
 """Samples for which a hidden person is expected to go on as before."""
@@ -27,8 +27,9 @@ _WALKS_ON = 5
 class Track:
     """One person from the first to the last sample in which they were seen.
 
-    `first` is the number of the first sample; `keypoints` has shape (n, 17, 3) and `boxes` (n, 5)
-    for samples `first` to `first + n - 1`, float32; rows are 0 where the person was not seen.
+    `first` is the number of the first sample, counted from the segment's start; `keypoints` has
+    shape (n, 17, 3) and `boxes` (n, 5) for samples `first` to `first + n - 1`, float32; rows are 0
+    where the person was not seen.
     """
 
     first: int
@@ -78,15 +79,24 @@ class _Growing:
 
 
 class Tracker:
-    """Follows people sample by sample; memory grows with what was seen of them only."""
+    """Follows people sample by sample through one stretch that was watched.
 
-    def __init__(self, settings: FeatureSettings, aspect: float) -> None:
-        """`aspect` is the picture's width over its height: distances are measured in heights."""
-        self._settings = settings.tracker
-        self._hz = settings.sample_hz
+    Memory grows with what was seen of them only. What was not watched is never bridged: a new
+    stretch needs a new tracker.
+    """
+
+    def __init__(
+        self, settings: TrackerSettings, aspect: float, *, sample_hz: float, first: int = 0
+    ) -> None:
+        """Begin before sample `first`, so that tracks are numbered as the segment's samples are.
+
+        `aspect` is the picture's width over its height: distances are measured in heights.
+        """
+        self._settings = settings
+        self._hz = sample_hz
         self._scale = np.array([aspect, 1.0, aspect, 1.0])
         self._aspect = aspect
-        self._sample = -1
+        self._sample = first - 1
         self._live: list[_Growing] = []
         self._ended: list[_Growing] = []
 
@@ -173,10 +183,15 @@ class Tracker:
 
 
 def track(
-    samples: Iterable[People], settings: FeatureSettings, *, aspect: float = 1.0
+    samples: Iterable[People],
+    settings: TrackerSettings,
+    *,
+    sample_hz: float,
+    aspect: float = 1.0,
+    first: int = 0,
 ) -> list[Track]:
-    """Tracks of the people in consecutive samples of one segment; see `Tracker`."""
-    tracker = Tracker(settings, aspect)
+    """Tracks of the people in consecutive samples, from sample `first` on; see `Tracker`."""
+    tracker = Tracker(settings, aspect, sample_hz=sample_hz, first=first)
     for people in samples:
         tracker.step(people)
     return tracker.finish()

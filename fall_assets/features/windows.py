@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fall_assets.features.packing import LEFT_HIP, RIGHT_HIP
+from fall_assets.features.people import People, lying
 from fall_assets.features.quality import Quality
 from fall_assets.features.settings import FeatureSettings
 from fall_assets.features.tracking import Track
@@ -26,13 +27,19 @@ Look = tuple[float, int, int, Quality]
 class Measurements:
     """What one pass wrote down; times in seconds from the first frame, growing.
 
-    `frame_s` has every frame's time; `changed` holds (time, share of the picture that changed);
-    `looks` holds (time, width, height, quality figures).
+    Attributes:
+        frame_s: every frame's time, decoded or not.
+        changed: (time, share of the picture that changed).
+        looks: (time, width, height, quality figures).
+        watched: (start, end) of the spans whose samples were looked at; apart and in order.
+        glances: (time, people seen) of the single pictures that were looked at elsewhere.
     """
 
     frame_s: Sequence[float] | NDArray[np.float64] = ()
     changed: list[tuple[float, float]] = field(default_factory=list)
     looks: list[Look] = field(default_factory=list)
+    watched: list[tuple[float, float]] = field(default_factory=list)
+    glances: list[tuple[float, People]] = field(default_factory=list)
 
 
 def window_spans(duration_s: float, settings: FeatureSettings) -> list[tuple[float, float]]:
@@ -69,16 +76,21 @@ def window_rows(
     frame_s = np.asarray(measured.frame_s, np.float64)
     look_s = np.array([look[0] for look in measured.looks])
     changed = np.array(measured.changed, np.float64).reshape(-1, 2)
-    seen = _seen_people(tracks, aspect, settings.sample_hz)
+    glance_s = np.array([time_s for time_s, _ in measured.glances])
+    seen = _seen_people(tracks, measured.glances, aspect, settings.sample_hz)
     rows: list[Row] = []
     for number, (start, end) in enumerate(window_spans(duration_s, settings)):
         moved = changed[_within(changed[:, 0], start, end), 1]
+        open_s = sum(max(0.0, min(end, b) - max(start, a)) for a, b in measured.watched)
+        glances = _within(glance_s, start, end)
         row: Row = {"window": number, "start_s": start, "end_s": end}
+        row["watched"] = min(1.0, open_s / (end - start))
         row |= _picture_figures(measured.looks, _within(look_s, start, end))
         row["fps"] = _rate(frame_s, start, end)
         row["motion_mean"] = float(moved.mean()) if len(moved) else 0.0
         row["motion_max"] = float(moved.max(initial=0.0))
-        row |= _people_figures(seen, start, end, settings.sample_hz)
+        looked = round(open_s * settings.sample_hz) + glances.stop - glances.start
+        row |= _people_figures(seen, start, end, settings.sample_hz, looked)
         rows.append(row)
     return rows
 
@@ -112,45 +124,66 @@ def _rate(frame_s: NDArray[np.float64], start: float, end: float) -> float:
     return 0.0
 
 
-def _seen_people(tracks: Sequence[Track], aspect: float, hz: float) -> NDArray[np.float64]:
-    """Shape (n, 5), one row per person and sample: time, score, height, aspect, height of hips.
+def _seen_people(
+    tracks: Sequence[Track],
+    glances: Sequence[tuple[float, People]],
+    aspect: float,
+    hz: float,
+) -> NDArray[np.float64]:
+    """Shape (n, 6), one row per person and sample, in the order of time.
 
-    In the order of time.
+    Time, score, height, aspect, height of hips, whether they lie (1, 0).
     """
-    parts = [np.zeros((0, 5))]
+    parts = [np.zeros((0, 6))]
     for track in tracks:
         seen = np.flatnonzero(track.seen)
-        boxes = track.boxes[seen].astype(np.float64)
-        keypoints = track.keypoints[seen].astype(np.float64)
-        width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
-        shape = np.divide(
-            height, width * aspect, out=np.full(len(seen), np.nan), where=width > 1e-3
-        )
-        columns = (
-            (track.first + seen) / hz,
-            keypoints[..., 2].mean(axis=1),
-            height,
-            shape,
-            keypoints[:, (LEFT_HIP, RIGHT_HIP), 1].mean(axis=1),
-        )
-        parts.append(np.stack(columns, axis=1))
+        times_s = (track.first + seen) / hz
+        parts.append(_figures(times_s, track.keypoints[seen], track.boxes[seen], aspect))
+    for time_s, people in glances:
+        times_s = np.full(len(people), time_s)
+        parts.append(_figures(times_s, people.keypoints, people.boxes, aspect))
     rows = np.concatenate(parts)
     return rows[np.argsort(rows[:, 0], kind="stable")]
 
 
-def _people_figures(seen: NDArray[np.float64], start: float, end: float, hz: float) -> Row:
+def _figures(
+    times_s: NDArray[np.float64],
+    keypoints: NDArray[np.float32],
+    boxes: NDArray[np.float32],
+    aspect: float,
+) -> NDArray[np.float64]:
+    points, box = keypoints.astype(np.float64), boxes.astype(np.float64)
+    width, height = box[:, 2] - box[:, 0], box[:, 3] - box[:, 1]
+    shape = np.divide(height, width * aspect, out=np.full(len(box), np.nan), where=width > 1e-3)
+    columns = (
+        times_s,
+        points[..., 2].mean(axis=1),
+        height,
+        shape,
+        points[:, (LEFT_HIP, RIGHT_HIP), 1].mean(axis=1),
+        lying(keypoints, boxes, aspect).astype(np.float64),
+    )
+    return np.stack(columns, axis=1)
+
+
+def _people_figures(
+    seen: NDArray[np.float64], start: float, end: float, hz: float, looked: int
+) -> Row:
+    """`looked` is how many samples and glances of the window were looked at."""
     # Samples are at k / hz; half a sample of tolerance keeps rounding out of the count.
     tolerance = 0.5 / hz
     within = seen[_within(seen[:, 0], start - tolerance, end - tolerance)]
-    row: Row = {"people": len(within) / max(1, round((end - start) * hz))}
+    nothing = dict.fromkeys(
+        ("keypoint_score", "person_height", "person_aspect", "person_y", "lying")
+    )
     if not len(within):
-        return row | dict.fromkeys(
-            ("keypoint_score", "person_height", "person_aspect", "person_y"), None
-        )
+        return {"people": 0.0 if looked else None, **nothing}
     shapes = within[:, 3][np.isfinite(within[:, 3])]
-    return row | {
+    return {
+        "people": len(within) / max(1, looked),
         "keypoint_score": float(within[:, 1].mean()),
         "person_height": float(np.median(within[:, 2])),
         "person_aspect": float(np.median(shapes)) if len(shapes) else None,
         "person_y": float(np.median(within[:, 4])),
+        "lying": float(within[:, 5].mean()),
     }

@@ -8,28 +8,36 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from fall_assets.features.segments import SegmentFeatures, VideoRef
+from fall_assets.features.segments import TABLES, PassFigures, SegmentFeatures, VideoRef
 from fall_assets.processes import Readable, receive, receive_json, to_json
 
 
 def feature_chunks(features: SegmentFeatures) -> Iterator[bytes]:
-    """What a segment yielded, as three chunks."""
-    yield to_json({"duration_s": features.duration_s, "lost": features.lost})
-    yield _to_arrow(features.features)
-    yield _to_arrow(features.pose_tracks)
+    """What a segment yielded: one chunk of JSON, then one per table."""
+    yield to_json(
+        {
+            "duration_s": features.duration_s,
+            "lost": features.lost,
+            "figures": asdict(features.figures),
+        }
+    )
+    for name in TABLES:
+        yield _to_arrow(features.tables[name])
 
 
 def receive_features(pipe: Readable) -> SegmentFeatures:
     """Read the chunks of `feature_chunks`."""
     header = receive_json(pipe)
-    tables = [pl.read_ipc_stream(io.BytesIO(receive(pipe))) for _ in range(2)]
-    return SegmentFeatures(tables[0], tables[1], header["duration_s"], header["lost"])
+    tables = {name: pl.read_ipc_stream(io.BytesIO(receive(pipe))) for name in TABLES}
+    figures = PassFigures(**header["figures"])
+    return SegmentFeatures(tables, header["duration_s"], header["lost"], figures)
 
 
 def job(video: VideoRef) -> dict[str, Any]:

@@ -6,8 +6,9 @@ means (`pool`).
 
 from __future__ import annotations
 
+import resource
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from fall_assets import processes
@@ -16,29 +17,40 @@ from fall_assets.features.segments import SegmentFeatures, VideoRef
 from fall_assets.features.settings import FeatureSettings
 
 Work = Callable[[VideoRef], SegmentFeatures]
+Weights = Mapping[str, Path | None]
+"""Files of weights by the feature sets' versions."""
+
+MEMORY_BYTES = 4 << 30
+"""What a process may hold of its own. One hour of footage takes 0.3 GB; a runaway is a crash of one
+segment and not of the machine.
+"""
 
 
-def serve(prepare: Callable[[FeatureSettings, Path], Work]) -> None:
+def serve(prepare: Callable[[Sequence[FeatureSettings], Weights], Work]) -> None:
     """Answer segments from standard input until it ends (see `processes.serve`).
 
-    The greeting holds the settings and the pose network's path, of which `prepare` makes the work.
+    The greeting holds the feature sets and their weights' files, of which `prepare` makes the work.
     """
 
     def prepared(greeting: processes.Message) -> processes.Work:
-        settings = FeatureSettings.from_dict(greeting["settings"])
-        work = prepare(settings, Path(greeting["network"]))
+        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
+        sets = [FeatureSettings.from_dict(one) for one in greeting["sets"]]
+        weights = {
+            version: None if path is None else Path(path)
+            for version, path in greeting["weights"].items()
+        }
+        work = prepare(sets, weights)
         return lambda task: wire.feature_chunks(work(wire.video_of(task)))
 
     processes.serve(prepared)
 
 
-def extraction(settings: FeatureSettings, network: Path) -> Work:
-    """The work of the pool's workers: `extract` with a network that is loaded once."""
-    from fall_assets.features.extract import extract
-    from fall_assets.features.movenet import MoveNet
+def extraction(sets: Sequence[FeatureSettings], weights: Weights) -> Work:
+    """The work of the pool's workers: `extract` with extractors that are loaded once."""
+    from fall_assets.features.extract import Team, extract
 
-    loaded = MoveNet.of(settings, network)
-    return lambda video: extract(video, settings, network=loaded)
+    team = Team.of(sets, weights)
+    return lambda video: extract(video, team)
 
 
 if __name__ == "__main__":

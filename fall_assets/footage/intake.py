@@ -6,6 +6,9 @@ What belongs here: the decision about each file and each content. What does not:
 A content is one video, known by its hash, under however many names: the names are its sightings.
 It keeps the day, start and camera of its first sighting for ever, so that a clock that changes
 moves nothing. Rows of `videos` and `sightings` stay when files go, marked with the time.
+
+A file that was taken in and that a later stage could not decode stands in quarantine beside its
+sighting, until it changes or is tried again; its content is not gone.
 """
 
 from __future__ import annotations
@@ -213,12 +216,17 @@ class Inspection:
             if state is not None:
                 self._states[path] = state
             seen, refused = self._seen.get(path), self._refused.get(path)
-            if state and seen and _is_taken_in(seen, state):
-                self._sightings[path] = self._sighting(file, seen["video_id"], seen)
-            elif state and refused and not self._is_retried(path) and _is_settled(refused, state):
-                self._quarantine[path] = refused
-            else:
+            is_retried = refused is not None and self._is_retried(path)
+            is_known = bool(state and seen and _is_taken_in(seen, state))
+            is_refused = bool(state and refused and _is_settled(refused, state))
+            if is_retried or not (is_known or is_refused):
                 unread.append(path)
+                continue
+            if seen and is_known:
+                self._sightings[path] = self._sighting(file, seen["video_id"], seen)
+            if refused and is_refused:
+                # With a sighting as well: it was taken in, and a later stage could not decode it.
+                self._quarantine[path] = refused
         return unread
 
     def _is_retried(self, path: str) -> bool:

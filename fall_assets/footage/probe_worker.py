@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fall_assets import processes
+from fall_assets.memory import peak_bytes
 
 if TYPE_CHECKING:
     from fall_assets.footage.probe import UnusableFileError
@@ -99,21 +100,8 @@ def _look(task: processes.Message, memory: int) -> list[bytes]:
                 }
             }
     answer["seconds"] = time.monotonic() - started
-    answer["peak_bytes"] = _peak_bytes()
+    answer["peak_bytes"] = peak_bytes()
     return [processes.to_json(answer)]
-
-
-def _peak_bytes() -> int:
-    """The largest resident memory so far; 0 where the system does not say.
-
-    The resource usage would tell the parent's where that was larger before the fork.
-    """
-    try:
-        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return 0
-    told = re.search(r"VmHWM:\s+(\d+) kB", status)
-    return int(told[1]) * 1024 if told else 0
 
 
 def _refusal(error: UnusableFileError, said: Iterable[str]) -> processes.Message:

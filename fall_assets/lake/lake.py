@@ -9,6 +9,10 @@ odd for a row (pictures, manifests).
 Every write reads the table's latest version, prepares its files beside the old ones and commits by
 creating the next entry of the table's log, which only one writer can do. A process that dies before
 that leaves files that no version names; `maintain` removes them.
+
+Delta lets two appends pass each other unseen. So whoever writes rows of a day, or the whole of a
+table without days, names it in the commit as an application's transaction: of two commits that name
+the same one Delta refuses the later, which then looks again.
 """
 
 from __future__ import annotations
@@ -17,7 +21,7 @@ import json
 import random
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -36,8 +40,10 @@ from deltalake import (
 )
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.schema import PrimitiveType
+from deltalake.transaction import AddAction, RemoveAction, Transaction
 
 from fall_assets.errors import InvalidRowsError, PassingFailureError, PermanentFailureError
+from fall_assets.lake.compaction import Joined, join_files, rows_per_group, worth_joining
 from fall_assets.lake.dictionary import comment
 from fall_assets.lake.registry import PACKED, TABLES, Column, Reference, Table
 from fall_assets.lake.registry import table as describe_table
@@ -55,6 +61,8 @@ _TABLE_PROPERTIES: dict[str, str | None] = {
     "delta.enableExpiredLogCleanup": "false",
     # Opening reads the log since the last checkpoint, so this bounds its cost.
     "delta.checkpointInterval": "20",
+    # Only commits that pass each other matter: names of days written long ago need not be kept.
+    "delta.setTransactionRetentionDuration": "interval 7 days",
 }
 _COLUMNS_WERE_ADDED = "fallAssets.columnsWereAdded"
 
@@ -122,12 +130,29 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Maintenance:
-    """What `Lake.maintain` did to one table."""
+    """What `Lake.maintain` did to one table.
+
+    Attributes:
+        table: its name.
+        files_compacted: files that were joined into fewer.
+        files_removed: files of old versions and of killed writers that are gone.
+        kept_versions: versions that keep their files because a training set pins them.
+        files_before, files_after: files of the latest version.
+        bytes_before, bytes_after: their size.
+        rows: rows of the latest version, at the end.
+        days_left: days with small files that others wrote at the same time; the next time will do.
+    """
 
     table: str
     files_compacted: int
     files_removed: int
     kept_versions: tuple[int, ...]
+    files_before: int
+    files_after: int
+    bytes_before: int
+    bytes_after: int
+    rows: int
+    days_left: int
 
 
 class Lake:
@@ -178,7 +203,51 @@ class Lake:
             if rows.is_empty() and day not in _days(delta):
                 return delta.version()
             return self._write(
-                delta, described, rows, provenance, predicate=f"day = '{day.isoformat()}'"
+                delta,
+                described,
+                rows,
+                provenance,
+                predicate=f"day = '{day.isoformat()}'",
+                claim=_rows_of(day),
+            )
+
+        return self._committed(described, attempt)
+
+    def extend_partition(
+        self, table: str, day: date, frame: pl.DataFrame, provenance: Provenance
+    ) -> int:
+        """Add rows to `day` of a table by day in one commit; return the table's version after it.
+
+        Rows whose key stands on that day already are left out (those that stand are kept as they
+        are), so that a batch that is committed twice changes nothing. With nothing to add, nothing
+        is committed. Of what stands only the day's keys are read. Several may extend one day at
+        the same time, and writers of other days do not disturb each other.
+
+        Raises as `replace_partition` does.
+        """
+        described = _table(table)
+        _require(described, by_day=True)
+        day = _plain_day(day)
+        rows = self._audited(described, frame, day)
+        key = list(described.key)
+
+        def attempt(delta: DeltaTable) -> int:
+            if rows.is_empty():
+                return delta.version()
+            standing = self._scan(delta, described, [day]).select(key)
+            double = standing.join(
+                rows.lazy().select(key), on=key, how="semi", nulls_equal=True
+            ).collect()
+            new = rows.join(double, on=key, how="anti", nulls_equal=True)
+            if new.is_empty():
+                return delta.version()
+            return self._write(
+                delta,
+                described,
+                _ordered(new, described),
+                provenance,
+                "append",
+                claim=_rows_of(day),
             )
 
         return self._committed(described, attempt)
@@ -275,12 +344,7 @@ class Lake:
         delta = self._open(described, version)
         if delta is None:
             return described.empty().lazy()
-        lazy = self._scan(delta, described)
-        return (
-            lazy
-            if days is None
-            else lazy.filter(pl.col("day").is_in([_plain_day(day) for day in days]))
-        )
+        return self._scan(delta, described, days)
 
     def read(
         self,
@@ -320,7 +384,9 @@ class Lake:
                 f"are gone ({error}). Read a newer version; versions that a training set pins are "
                 "kept by maintain"
             ) from error
-        return rows.sort(order).select(wanted)
+        # To sort arrays is to copy them; joined files bring them in order.
+        large = any(described.schema[name] == PACKED for name in wanted)
+        return (rows if large and _in_order(rows, order) else rows.sort(order)).select(wanted)
 
     def snapshot(self, table: str, *, version: int | None = None) -> Snapshot:
         """What one version of a table consists of, for engines that read Parquet themselves.
@@ -351,8 +417,7 @@ class Lake:
         delta = self._open(_table(table), version)
         if delta is None:
             return 0
-        counts = pl.DataFrame(delta.get_add_actions(flatten=True)).get_column("num_records")
-        return int(counts.sum())
+        return int(_contents(delta)["rows"].sum())
 
     def version(self, table: str) -> int | None:
         """The table's latest version; None where it was never written."""
@@ -420,13 +485,6 @@ class Lake:
         return done
 
     def _maintain(self, described: Table, retain_hours: int, pinned: Sequence[int]) -> Maintenance:
-        def compact(delta: DeltaTable) -> int:
-            figures = delta.optimize.compact(
-                writer_properties=_writer_properties(described),
-                post_commithook_properties=_AFTER_COMMIT,
-            )
-            return int(figures["numFilesRemoved"])
-
         def vacuum(delta: DeltaTable) -> int:
             def remove(*, dry_run: bool) -> list[str]:
                 return delta.vacuum(
@@ -441,10 +499,108 @@ class Lake:
             # Vacuum commits even where there is nothing to remove; versions should mean something.
             return len(remove(dry_run=False)) if remove(dry_run=True) else 0
 
-        compacted = self._committed(described, compact)
+        before = _contents(DeltaTable(self._location(described)))
+        compacted, left = 0, 0
+        for day in before["day"].unique().sort():
+            joined = self._compact(described, day)
+            compacted += joined or 0
+            left += joined is None
         removed = self._committed(described, vacuum)
         removed += _remove_staged(self._location(described), retain_hours)
-        return Maintenance(described.name, compacted, removed, tuple(pinned))
+        after = _contents(DeltaTable(self._location(described)))
+        return Maintenance(
+            described.name,
+            compacted,
+            removed,
+            tuple(pinned),
+            before.height,
+            after.height,
+            int(before["bytes"].sum()),
+            int(after["bytes"].sum()),
+            int(after["rows"].sum()),
+            left,
+        )
+
+    def _compact(self, described: Table, day: date | None) -> int | None:
+        """Join the small files of a day (None: of a table without days); how many were joined.
+
+        None where others wrote the day meanwhile, so that nothing was done.
+        """
+        location = self._location(described)
+
+        def standing(delta: DeltaTable) -> dict[Path, int]:
+            files = _contents(delta, None if day is None else [day])
+            return {location / path: size for path, size in files["path", "bytes"].iter_rows()}
+
+        sizes = standing(DeltaTable(location))
+        small = worth_joining(sizes)
+        if not small:
+            return 0
+        folder = location if day is None else location / f"day={day.isoformat()}"
+        written = join_files(_lazy(small, described), described, small, folder, _order(described))
+
+        def attempt(delta: DeltaTable) -> int:
+            if not set(small) <= set(standing(delta)):
+                return 0
+            self._exchange(delta, described, day, {path: sizes[path] for path in small}, written)
+            return len(small)
+
+        joined = 0
+        try:
+            joined = self._committed(described, attempt)
+        except PassingFailureError:
+            pass
+        finally:
+            if not joined:
+                for file in written:
+                    file.path.unlink(missing_ok=True)
+        return joined or None
+
+    def _exchange(
+        self,
+        delta: DeltaTable,
+        described: Table,
+        day: date | None,
+        old: Mapping[Path, int],
+        new: Iterable[Joined],
+    ) -> None:
+        """Commit that the files `new` hold the rows of the files `old`, which no version loses."""
+        location = self._location(described)
+        now_ms = int(time.time() * 1000)
+        partition: dict[str, str | None] = {} if day is None else {"day": day.isoformat()}
+        added = [
+            AddAction(
+                file.path.relative_to(location).as_posix(),
+                file.size,
+                partition,
+                now_ms,
+                data_change=False,
+                stats=json.dumps({"numRecords": file.rows}),
+            )
+            for file in new
+        ]
+        removed = [
+            RemoveAction(
+                path.relative_to(location).as_posix(),
+                data_change=False,
+                deletion_timestamp=now_ms,
+                size=size,
+                partition_values=partition,
+            )
+            for path, size in old.items()
+        ]
+        delta.create_write_transaction(
+            [*added, *removed],
+            "append",
+            delta.schema(),
+            list(partition),
+            commit_properties=CommitProperties(
+                custom_metadata={"userMetadata": "small files joined"},
+                # Appends may pass, two that join the same files may not.
+                app_transactions=[_claimed(_files_of(day))],
+            ),
+            post_commithook_properties=_AFTER_COMMIT,
+        )
 
     def _pins(self) -> dict[str, tuple[int, ...]]:
         found: dict[str, set[int]] = {}
@@ -535,27 +691,20 @@ class Lake:
             )
         return delta
 
-    def _files(self, delta: DeltaTable, described: Table) -> list[Path]:
+    def _files(
+        self, delta: DeltaTable, described: Table, days: Sequence[date] | None = None
+    ) -> list[Path]:
         # Not delta.file_uris(): it escapes letters of the root.
         location = self._location(described)
-        paths = pl.DataFrame(delta.get_add_actions(flatten=True)).get_column("path")
-        return sorted(location / path for path in paths)
+        return sorted(location / path for path in _contents(delta, days)["path"])
 
-    def _scan(self, delta: DeltaTable, described: Table) -> pl.LazyFrame:
+    def _scan(
+        self, delta: DeltaTable, described: Table, days: Sequence[date] | None = None
+    ) -> pl.LazyFrame:
         """A version of the table by the registry's columns; those it does not have yet are null."""
-        files = self._files(delta, described)
-        if not files:
-            return described.empty().lazy()
-        by_day = described.by_day
-        return pl.scan_parquet(
-            files,
-            glob=False,
-            hive_partitioning=by_day,
-            hive_schema={"day": described.schema["day"]} if by_day else None,
-            schema=described.schema,
-            missing_columns="insert",
-            extra_columns="ignore",
-        ).select(list(described.schema))
+        if days is not None:
+            days = [_plain_day(day) for day in days]
+        return _lazy(self._files(delta, described, days), described)
 
     def _open_for_writing(self, described: Table) -> DeltaTable:
         """The table's latest version, created or given its new columns where needed."""
@@ -615,20 +764,22 @@ class Lake:
         provenance: Provenance,
         mode: Literal["append", "overwrite"] = "overwrite",
         predicate: str | None = None,
+        claim: str | None = None,
     ) -> int:
-        # Without a predicate the rows were worked out from all of this version: a commit by
-        # another writer in between must fail, so that the work is done again on what it left.
-        # With one, Delta itself fails only where the other writer touched the same day.
+        # Without a claim the rows were worked out from all of this version: a commit by another
+        # writer in between must fail, so that the work is done again on what it left. With one,
+        # Delta fails where the other writer claimed the same or removed rows.
         commit = CommitProperties(
             custom_metadata=provenance.as_metadata(),
-            max_commit_retries=0 if predicate is None else None,
+            max_commit_retries=0 if claim is None else None,
+            app_transactions=None if claim is None else [_claimed(claim)],
         )
         write_deltalake(
             delta,
             rows,
             mode=cast('Literal["overwrite"]', mode),  # The stubs know no mode that is a variable.
             predicate=predicate,
-            writer_properties=_writer_properties(described),
+            writer_properties=_writer_properties(described, rows),
             commit_properties=commit,
             post_commithook_properties=_AFTER_COMMIT,
         )
@@ -675,7 +826,7 @@ def _table(name: str) -> Table:
 def _require(described: Table, *, by_day: bool) -> None:
     if described.by_day != by_day:
         kind, way = (
-            ("partitioned by day", "write it with replace_partition")
+            ("partitioned by day", "write it with replace_partition or extend_partition")
             if described.by_day
             else ("not partitioned by day", "write it with replace, append or upsert")
         )
@@ -707,12 +858,64 @@ def _field(column: Column) -> Field:
     )
 
 
-def _writer_properties(described: Table) -> WriterProperties:
+def _in_order(rows: pl.DataFrame, order: Sequence[str]) -> bool:
+    """Whether rows stand in order already, as those of one joined file per day do."""
+    if rows.height < 2:
+        return True
+    rises = pl.repeat(False, rows.height - 1, eager=True)
+    same = ~rises
+    for name in order:
+        value, before = rows[name].slice(1), rows[name].head(rows.height - 1)
+        if rows[name].null_count():
+            return False
+        rises |= same & (value > before)
+        same &= value == before
+    return bool((rises | same).all())
+
+
+def _writer_properties(described: Table, rows: pl.DataFrame) -> WriterProperties:
     # Small row groups let a reader of one camera skip the others; rows with arrays are large.
-    packed = any(column.dtype == PACKED for column in described.columns)
-    return WriterProperties(
-        compression="ZSTD", compression_level=3, max_row_group_size=256 if packed else 131_072
-    )
+    group = rows_per_group(described, rows.estimated_size() / max(rows.height, 1))
+    return WriterProperties(compression="ZSTD", compression_level=3, max_row_group_size=group)
+
+
+def _lazy(files: list[Path], described: Table) -> pl.LazyFrame:
+    """Rows of some files of a table by the registry's columns."""
+    if not files:
+        return described.empty().lazy()
+    by_day = described.by_day
+    return pl.scan_parquet(
+        files,
+        glob=False,
+        hive_partitioning=by_day,
+        hive_schema={"day": described.schema["day"]} if by_day else None,
+        schema=described.schema,
+        missing_columns="insert",
+        extra_columns="ignore",
+    ).select(list(described.schema))
+
+
+def _contents(delta: DeltaTable, days: Sequence[date] | None = None) -> pl.DataFrame:
+    """Files of a version, of some days or all: path below the table, bytes, rows, day (or null)."""
+    actions = pl.DataFrame(delta.get_add_actions(flatten=True))
+    day = pl.col("partition.day") if "partition.day" in actions.columns else pl.lit(None, pl.Date)
+    contents = actions.select("path", bytes="size_bytes", rows="num_records", day=day)
+    return contents if days is None else contents.filter(pl.col("day").is_in(list(days)))
+
+
+def _rows_of(day: date) -> str:
+    """What a writer of rows of a day claims."""
+    return f"rows of {day.isoformat()}"
+
+
+def _files_of(day: date | None) -> str:
+    """What one claims who joins files of a day, or of a table without days."""
+    return f"files of {day.isoformat() if day else 'the table'}"
+
+
+def _claimed(name: str) -> Transaction:
+    now_ms = int(time.time() * 1000)
+    return Transaction(name, now_ms, now_ms)
 
 
 def _days(delta: DeltaTable) -> set[date]:

@@ -6,27 +6,58 @@ is shown. What does not: cutting clips and folds (`labelling`), reading the lake
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from fall_assets.errors import PermanentFailureError
+from fall_assets.features.packing import unpack_keypoints
 from fall_assets.labelling.automatic import SOURCE as AUTOMATIC
 from fall_assets.learning.events import Fall
 from fall_assets.learning.metrics import Interval, ScoredVideo
 from fall_assets.learning.windows import (
-    Floats,
+    KEY_POINTS,
+    GatheredPoints,
+    Halves,
+    MixedTracksError,
+    PackedTracks,
     SegmentTracks,
+    Track,
+    Wholes,
     WindowSet,
     WindowSettings,
-    seen,
-    segment_tracks,
-    strongest_drop,
-    window_at,
+    drops,
 )
+
+COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "videos": ("video_id", "camera_id", "dataset", "start_utc", "duration_s"),
+    "labels": ("video_id", "label_id", "start_s", "end_s", "label", "event_id"),
+    "cameras": ("camera_id", "room"),
+    "pose_tracks": (
+        "video_id",
+        "feature_set",
+        "track",
+        "start_s",
+        "rate_hz",
+        "aspect",
+        "keypoints",
+    ),
+}
+"""The columns that `LearningSet.from_tables` uses of each table; of the clips it keeps all."""
+
+_RATE_HZ = 10.0
+"""Stated where nobody was seen, as in `segment_tracks`."""
+
+_SAMPLE_BYTES = KEY_POINTS * 3 * np.dtype(np.float16).itemsize
+_END_BITS = 40
+
+_TOGETHER = 2048
+"""So many windows are looked at at once, to bound memory."""
 
 _JOINED_S = 1.0
 """A fall's lying, or its second part, may start this long after the first part's end."""
@@ -71,6 +102,120 @@ class VideoTruth:
         )
 
 
+class _Truths(Mapping[str, VideoTruth]):
+    """What happens in each segment, put together when first asked for: windows do not need it."""
+
+    def __init__(self, known: pl.DataFrame, labels: pl.DataFrame) -> None:
+        self._known, self._labels = known, labels
+
+    @cached_property
+    def _all(self) -> dict[str, VideoTruth]:
+        intervals = _intervals(self._labels)
+        return {
+            row["video_id"]: VideoTruth(
+                row["video_id"],
+                row["camera_id"],
+                row["dataset"],
+                row["room"] if row["room"] is not None else "unknown",
+                row["duration_s"],
+                row["fold"],
+                *intervals.get(row["video_id"], ((), ())),
+                row["reviewed"],
+            )
+            for row in self._known.iter_rows(named=True)
+        }
+
+    def __getitem__(self, video_id: str) -> VideoTruth:
+        return self._all[video_id]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._known["video_id"].to_list())
+
+    def __len__(self) -> int:
+        return self._known.height
+
+
+class TrackTable(Mapping[str, SegmentTracks]):
+    """The tracks of many segments, by segment: half precision in one array until asked for.
+
+    A segment's tracks are made anew each time that it is asked for.
+    """
+
+    def __init__(self, durations: Mapping[str, float], pose_tracks: pl.DataFrame) -> None:
+        """From rows of `pose_tracks` of one feature set; of other segments they are left out.
+
+        Args:
+            durations: the segments and their lengths in seconds.
+            pose_tracks: any order of rows; at least the columns in `COLUMNS`.
+
+        Raises:
+            MixedTracksError: where tracks of one segment are sampled in several ways.
+            PermanentFailureError: where key points are not packed as they should be.
+        """
+        self._durations = durations
+        self._place = {video_id: place for place, video_id in enumerate(durations)}
+        places = pl.DataFrame(
+            {"video_id": list(durations), "place": range(len(durations))},
+            schema={"video_id": pl.String, "place": pl.Int64},
+        )
+        rows = (
+            pose_tracks.select("video_id", "track", "start_s", "rate_hz", "aspect")
+            .with_row_index("row")
+            .join(places, on="video_id", how="inner")
+            .sort("place", "track", "row")
+        )
+        _refuse_mixed(rows)
+        values, *where = _unpacked(pose_tracks.get_column("keypoints"))
+        row = rows["row"].to_numpy().astype(np.int64)
+        source, begin, length = (numbers[row] for numbers in where)
+        self.rate_hz = rows["rate_hz"].to_numpy()
+        self.aspect = rows["aspect"].to_numpy()
+        start = np.rint(rows["start_s"].to_numpy() * self.rate_hz).astype(np.int64)
+        self.packed = PackedTracks(values, source, begin, length, start)
+        self._numbers = rows["track"].to_numpy()
+        # Tracks ranges[v] to ranges[v + 1] are those of segment v.
+        self._ranges = np.searchsorted(rows["place"].to_numpy(), np.arange(len(durations) + 1))
+
+    def __getitem__(self, video_id: str) -> SegmentTracks:
+        place = self._place[video_id]
+        first, last = int(self._ranges[place]), int(self._ranges[place + 1])
+        found = range(first, last)
+        return SegmentTracks(
+            video_id,
+            self._durations[video_id],
+            float(self.rate_hz[first]) if found else _RATE_HZ,
+            float(self.aspect[first]) if found else 1.0,
+            tuple(
+                Track(int(self._numbers[k]), int(self.packed.start[k]), self.packed.keypoints(k))
+                for k in found
+            ),
+        )
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._place)
+
+    def __len__(self) -> int:
+        return len(self._place)
+
+    def places(self, video_ids: pl.Series) -> Wholes:
+        """Number of each segment in this table; KeyError where one is not in it."""
+        numbers = pl.DataFrame({"video_id": list(self._place), "place": range(len(self))})
+        found = video_ids.to_frame("video_id").join(
+            numbers, on="video_id", how="left", maintain_order="left"
+        )["place"]
+        if found.null_count():
+            raise KeyError(video_ids.filter(found.is_null())[0])
+        return found.to_numpy().astype(np.int64)
+
+    def everybody(self, places: Wholes) -> tuple[Wholes, Wholes]:
+        """Each asked segment's tracks: (which of `places`, number of the track), in order."""
+        first = self._ranges[places]
+        counts = self._ranges[places + 1] - first
+        asked = np.repeat(np.arange(len(places)), counts)
+        before = np.cumsum(counts) - counts
+        return asked, np.arange(len(asked)) - before[asked] + first[asked]
+
+
 @dataclass(frozen=True)
 class LearningSet:
     """Labelled footage with its pose tracks, divided into folds.
@@ -80,7 +225,7 @@ class LearningSet:
     """
 
     truths: Mapping[str, VideoTruth]
-    tracks: Mapping[str, SegmentTracks]
+    tracks: TrackTable
     clips: pl.DataFrame
     feature_set: str
 
@@ -103,23 +248,26 @@ class LearningSet:
             cameras: rows of `cameras`.
             pose_tracks: rows of `pose_tracks` of one feature set, likewise.
 
+        Of all but the clips, the columns in `COLUMNS` are enough.
+
         Raises:
             UnusableSetError: without clips or tracks, with tracks of several feature sets, where
                 a segment lies in two folds or is not among the videos.
         """
         if clips.is_empty():
             raise UnusableSetError("there are no clips: label some footage first")
-        feature_sets = sorted(set(pose_tracks["feature_set"]))
+        feature_sets = sorted(pose_tracks["feature_set"].unique())
         if len(feature_sets) != 1:
             raise UnusableSetError(
                 f"pose tracks of {len(feature_sets)} feature sets ({', '.join(feature_sets)}), "
                 "wanted one: compute features first, and keep to one of their versions"
             )
         folds = clips.group_by("video_id").agg(
-            pl.col("fold").unique(),
+            pl.col("fold").min(),
+            last_fold=pl.col("fold").max(),
             reviewed=pl.col("label_source").ne_missing(AUTOMATIC).any(),
         )
-        split = folds.filter(pl.col("fold").list.len() > 1)
+        split = folds.filter(pl.col("fold") != pl.col("last_fold"))
         if not split.is_empty():
             raise UnusableSetError(
                 f"segment {split['video_id'][0]} has clips in several folds "
@@ -131,37 +279,16 @@ class LearningSet:
                 f"{unknown.height} segments have clips but no row in videos, the first is "
                 f"{unknown['video_id'][0]}: read both tables at versions that belong together"
             )
-        known = videos.join(folds.with_columns(pl.col("fold").list.first()), on="video_id")
+        known = videos.join(folds.drop("last_fold"), on="video_id")
         known = known.join(
             cameras.select("camera_id", "room").unique("camera_id"),
             on="camera_id",
             how="left",
             maintain_order="left",
         ).sort("dataset", "camera_id", "start_utc", "video_id")
-        intervals = _intervals(labels)
-        truths = {
-            row["video_id"]: VideoTruth(
-                row["video_id"],
-                row["camera_id"],
-                row["dataset"],
-                row["room"] if row["room"] is not None else "unknown",
-                row["duration_s"],
-                row["fold"],
-                *intervals.get(row["video_id"], ((), ())),
-                row["reviewed"],
-            )
-            for row in known.iter_rows(named=True)
-        }
-        people = pose_tracks.partition_by("video_id", as_dict=True)
-        nobody = pose_tracks.clear()
-        tracks = {
-            truth.video_id: segment_tracks(
-                truth.video_id, truth.duration_s, people.get((truth.video_id,), nobody)
-            )
-            for truth in truths.values()
-        }
-        ordered = clips.sort("video_id", "end_s", "clip_id")
-        return cls(truths, tracks, ordered, feature_sets[0])
+        durations = dict(known.select("video_id", "duration_s").iter_rows())
+        tracks = TrackTable(durations, pose_tracks)
+        return cls(_Truths(known, labels), tracks, clips, feature_sets[0])
 
     @cached_property
     def folds(self) -> tuple[int, ...]:
@@ -189,37 +316,25 @@ def training_windows(
     only by the square root of its length, because its windows resemble each other.
     """
     settings = settings or WindowSettings()
-    truths = learning_set.truths
-    chosen = learning_set.clips.filter(pl.col("target").is_not_null()).select(
-        "video_id", "end_s", "target", "event_id"
-    )
-    points, aspects, targets, folds, sources = [], [], [], [], []
-    for video_id, end_s, target, event_id in chosen.iter_rows():
-        segment = learning_set.tracks[video_id]
-        people = _people(segment, end_s, settings)
-        if target and len(people):
-            people = people[[strongest_drop(people, segment.aspect)]]
-        for window in people:
-            points.append(window)
-            aspects.append(segment.aspect)
-            targets.append(target)
-            folds.append(truths[video_id].fold)
-            sources.append((video_id, event_id) if target else (video_id, None))
-    if not points:
+    tracks = learning_set.tracks
+    chosen, place = _certain_clips(learning_set)
+    if chosen.is_empty():
         return WindowSet.empty(settings.samples)
-    counts: dict[tuple[str, str | None], int] = {}
-    for source in sources:
-        counts[source] = counts.get(source, 0) + 1
-    weights = [
-        1 / counts[source] if target else counts[source] ** -0.5
-        for source, target in zip(sources, targets, strict=True)
-    ]
+    clip, track = tracks.everybody(place)
+    first = tracks.packed.first_sample(track, chosen["end_s"].to_numpy()[clip], settings)
+    usable = tracks.packed.seen_in(track, first, settings.samples) >= settings.min_seen
+    clip, track, first = clip[usable], track[usable], first[usable]
+    falls = chosen["target"].to_numpy() != 0
+    kept = _who_falls(tracks, clip, track, first, falls, settings)
+    clip, track, first = clip[kept], track[kept], first[kept]
+    if not len(clip):
+        return WindowSet.empty(settings.samples)
     return WindowSet(
-        np.stack(points),
-        np.asarray(aspects, np.float32),
-        np.asarray(targets, np.int64),
-        np.asarray(weights, np.float32),
-        np.asarray(folds, np.int64),
+        GatheredPoints(tracks.packed, track, first, settings.samples),
+        tracks.aspect[track].astype(np.float32),
+        chosen["target"].to_numpy()[clip].astype(np.int64),
+        _weights(place, chosen["event_id"], clip, falls),
+        chosen["fold"].to_numpy()[clip].astype(np.int64),
     )
 
 
@@ -229,39 +344,157 @@ def falls_of(labels: pl.DataFrame) -> tuple[Fall, ...]:
     Parts of one fall (same `event_id`, less than 1 s apart) are one. The lying that follows it
     without a break is when it is known to be still on.
     """
-    parts = [
-        (row["start_s"], row["end_s"], row["event_id"] or row["label_id"])
-        for row in labels.filter(pl.col("label") == "fall").sort("start_s").iter_rows(named=True)
-    ]
-    lying = labels.filter(pl.col("label") == "lying_after_fall").sort("start_s")
+    ordered = labels.sort("start_s", maintain_order=True)
+    return _falls(ordered.select("label", "start_s", "end_s", "event_id", "label_id").rows())
+
+
+def _falls(labels: Sequence[tuple[str, float, float, str | None, str]]) -> tuple[Fall, ...]:
+    """The same from rows (label, start_s, end_s, event_id, label_id) in order of time."""
     falls: list[Fall] = []
-    for start_s, end_s, event_id in parts:
+    for label, start_s, end_s, event, label_id in labels:
+        if label != "fall":
+            continue
+        event_id = event or label_id
         last = falls[-1] if falls else None
         if last and last.event_id == event_id and start_s - last.end_s < _JOINED_S:
             end_s = max(end_s, last.end_s)
             falls[-1] = Fall(event_id, last.start_s, end_s, end_s)
         else:
             falls.append(Fall(event_id, start_s, end_s, end_s))
+    lying = [row for row in labels if row[0] == "lying_after_fall"] if falls else []
     for place, fall in enumerate(falls):
         until_s = fall.end_s
-        for start_s, end_s in lying.select("start_s", "end_s").iter_rows():
+        for _, start_s, end_s, _, _ in lying:
             if fall.start_s <= start_s <= until_s + _JOINED_S:
                 until_s = max(until_s, end_s)
         falls[place] = Fall(fall.event_id, fall.start_s, fall.end_s, until_s)
     return tuple(falls)
 
 
-def _people(segment: SegmentTracks, end_s: float, settings: WindowSettings) -> Floats:
-    windows = [window_at(track, end_s, settings) for track in segment.tracks]
-    usable = [window for window in windows if seen(window).sum() >= settings.min_seen]
-    return np.stack(usable) if usable else WindowSet.empty(settings.samples).keypoints
+def _who_falls(
+    tracks: TrackTable,
+    clip: Wholes,
+    track: Wholes,
+    first: Wholes,
+    falls: npt.NDArray[np.bool_],
+    settings: WindowSettings,
+) -> npt.NDArray[np.bool_]:
+    """Which windows to keep: of several in a clip with a fall, the one that sinks farthest."""
+    kept = np.ones(len(clip), np.bool_)
+    several = np.bincount(clip, minlength=len(falls)) > 1
+    doubtful = np.flatnonzero((falls & several)[clip])
+    if not len(doubtful):
+        return kept
+    points = GatheredPoints(tracks.packed, track[doubtful], first[doubtful], settings.samples)
+    aspect = tracks.aspect[track[doubtful]].astype(np.float32)
+    sunk = np.concatenate(
+        [
+            drops(points[at : at + _TOGETHER], aspect[at : at + _TOGETHER])
+            for at in range(0, len(doubtful), _TOGETHER)
+        ]
+    )
+    # By clip, then by depth, then in order: the first of each clip stays.
+    order = np.lexsort((np.arange(len(doubtful)), -sunk, clip[doubtful]))
+    _, best = np.unique(clip[doubtful][order], return_index=True)
+    kept[doubtful] = False
+    kept[doubtful[order[best]]] = True
+    return kept
+
+
+def _certain_clips(learning_set: LearningSet) -> tuple[pl.DataFrame, Wholes]:
+    """Clips with a target by segment, end and id, and the number of each one's segment."""
+    columns = ["video_id", "end_s", "clip_id", "target", "event_id", "fold"]
+    clips = learning_set.clips.select(columns).filter(pl.col("target").is_not_null())
+    place = learning_set.tracks.places(clips["video_id"])
+    wanted = clips.select("end_s", "target", "event_id", "fold")
+    if clips.is_empty():
+        return wanted, place
+    videos = np.array(list(learning_set.tracks), dtype=object)
+    rank = np.empty(len(videos), np.int64)
+    rank[np.argsort(videos)] = np.arange(len(videos))
+    # One whole number per clip: texts, and several columns, are slow to sort by.
+    end_us = np.rint(clips["end_s"].to_numpy() * 1e6)
+    key = (rank[place] << _END_BITS) + end_us.astype(np.int64)
+    order = pl.Series(key).arg_sort().to_numpy()
+    ordered = key[order]
+    if end_us.max() >= 2**_END_BITS or (ordered[1:] == ordered[:-1]).any():
+        exact = clips.select("end_s", "clip_id").with_columns(rank=rank[place])
+        order = exact.select(pl.arg_sort_by("rank", "end_s", "clip_id")).to_series().to_numpy()
+    return wanted[order], place[order]
+
+
+def _weights(
+    place: Wholes, event_id: pl.Series, clip: Wholes, falls: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.float32]:
+    """One over the number of windows of a fall; for others, over the root of their segment's.
+
+    Only falls with an event are counted by it, the rest of a segment together.
+
+    Args:
+        place: number of each clip's segment.
+        event_id: of each clip, or null.
+        clip: number of each window's clip.
+        falls: whether each clip shows a fall.
+    """
+    source = place.copy()
+    named = np.flatnonzero(falls & event_id.is_not_null().to_numpy())
+    if len(named):
+        events = pl.DataFrame({"place": place[named], "event": event_id.gather(named)})
+        number = events.select(pl.struct("place", "event").rank("dense")).to_series().to_numpy()
+        source[named] = int(place.max()) + number
+    counts = np.bincount(source[clip], minlength=int(source.max()) + 1)
+    # The root by Python: numpy's may differ in the last bit.
+    of_fall = np.array([1 / max(count, 1) for count in counts.tolist()], np.float32)
+    of_other = np.array([max(count, 1) ** -0.5 for count in counts.tolist()], np.float32)
+    return np.where(falls, of_fall[source], of_other[source])[clip]
+
+
+def _unpacked(keypoints: pl.Series) -> tuple[list[Halves], Wholes, Wholes, Wholes]:
+    """Packed key points where they lie in memory.
+
+    The arrays that hold them, and of each row the number of its array, the place where it begins
+    in it, and its samples. Nothing is copied where Polars holds them as they were in the file.
+    """
+    views = keypoints.rechunk().to_arrow(compat_level=pl.CompatLevel.newest())
+    _, packed, *buffers = views.buffers()
+    # Length, first four bytes, number of the buffer, place in it (Arrow's binary view).
+    fields = np.frombuffer(packed or b"", np.int32).reshape(-1, 4)
+    fields = fields[views.offset : views.offset + len(views)]
+    size, number, place = (fields[:, field].astype(np.int64) for field in (0, 2, 3))
+    for row in np.flatnonzero(size % _SAMPLE_BYTES)[:1].tolist():
+        unpack_keypoints(keypoints[row])  # It says what is wrong.
+    empty = size == 0
+    if (place[~empty] % 2).any():
+        together = np.frombuffer(b"".join(keypoints.to_list()), "<f2")
+        return [together], np.zeros_like(size), (np.cumsum(size) - size) // 2, size // _SAMPLE_BYTES
+    values = [np.frombuffer(buffer, "<f2", len(buffer) // 2) for buffer in buffers]
+    number[empty], place[empty] = 0, 0
+    return values or [np.zeros(0, "<f2")], number, place // 2, size // _SAMPLE_BYTES
+
+
+def _refuse_mixed(rows: pl.DataFrame) -> None:
+    """Refuse tracks of one segment that are sampled in several ways; rows by segment."""
+    before = pl.col("rate_hz", "aspect").shift(1)
+    differs = pl.any_horizontal(pl.col("rate_hz", "aspect") != before)
+    mixed = rows.filter((pl.col("place") == pl.col("place").shift(1)) & differs)
+    for video_id, rate_hz, aspect in mixed.select("video_id", "rate_hz", "aspect").rows()[:1]:
+        raise MixedTracksError(
+            f"a track of {video_id} is sampled at {rate_hz} Hz with aspect {aspect}, another "
+            "otherwise: they are sampled in several ways; give those of one feature set"
+        )
 
 
 def _intervals(labels: pl.DataFrame) -> dict[str, tuple[tuple[Fall, ...], tuple[Interval, ...]]]:
-    truths = {}
-    for (video_id,), rows in labels.sort("start_s", "end_s").group_by("video_id"):
-        intervals = tuple(
-            Interval(*row) for row in rows.select("start_s", "end_s", "label").iter_rows()
+    by_video: dict[str, list[tuple[Any, ...]]] = {}
+    ordered = labels.sort("start_s", "end_s", maintain_order=True)
+    for video_id, *row in ordered.select(
+        "video_id", "label", "start_s", "end_s", "event_id", "label_id"
+    ).iter_rows():
+        by_video.setdefault(video_id, []).append(tuple(row))
+    return {
+        video_id: (
+            _falls(rows),
+            tuple(Interval(start_s, end_s, label) for label, start_s, end_s, *_ in rows),
         )
-        truths[str(video_id)] = (falls_of(rows), intervals)
-    return truths
+        for video_id, rows in by_video.items()
+    }

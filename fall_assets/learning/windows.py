@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 Floats = npt.NDArray[np.float32]
+Halves = npt.NDArray[np.float16]
 Wholes = npt.NDArray[np.int64]
 
 KEY_POINTS = 17
@@ -35,6 +36,7 @@ MIRRORED = (0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15)
 
 _HEAD = (0, 1, 2, 3, 4)
 _TORSO = (LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_HIP, RIGHT_HIP)
+_SAMPLE = KEY_POINTS * 3
 _EDGE_SHARE = 0.05
 _TINY = 1e-6
 
@@ -103,15 +105,181 @@ class WindowSettings:
 
 
 @dataclass(frozen=True)
+class PackedTracks:
+    """Many people's tracks in half precision, where and as they were read from the lake.
+
+    Track k is the `length[k]` samples that stand one after another, as 17 times x, y and score, in
+    the array `values[source[k]]` from place `begin[k]` on; its first is its segment's sample
+    number `start[k]`.
+    """
+
+    values: Sequence[Halves]
+    source: Wholes
+    begin: Wholes
+    length: Wholes
+    start: Wholes
+
+    def keypoints(self, track: int) -> Floats:
+        """The key points of one track: (samples, 17, 3)."""
+        begin = int(self.begin[track])
+        packed = self.values[self.source[track]][begin : begin + int(self.length[track]) * _SAMPLE]
+        keypoints: Floats = packed.reshape(-1, KEY_POINTS, 3).astype(np.float32)
+        return keypoints
+
+    def windows(self, track: Wholes, first: Wholes, samples: int) -> Floats:
+        """The `samples` samples from sample `first` of each track: (n, samples, 17, 3).
+
+        Samples outside of the track are unseen (all zero).
+        """
+        at = first[:, None] + np.arange(samples)
+        inside = (at >= 0) & (at < self.length[track, None])
+        place = self.begin[track, None] + at * _SAMPLE
+        whole = inside.all(axis=1)
+        points = np.zeros((len(track), samples, _SAMPLE), np.float32)
+        for number in np.unique(self.source[track]).tolist():
+            own = self.source[track] == number
+            records = _records(self.values[number])
+            full = own & whole
+            points[full] = records[place[full]]
+            part = (own & ~whole)[:, None] & inside
+            points[part] = records[place[part]]
+        return points.reshape(len(track), samples, KEY_POINTS, 3)
+
+    def first_sample(
+        self, track: Wholes, end_s: npt.NDArray[np.float64], settings: WindowSettings
+    ) -> Wholes:
+        """Where windows that end at `end_s` begin, in samples from each track's first one."""
+        ends = np.rint(end_s * settings.rate_hz).astype(np.int64)
+        return np.asarray(ends - settings.samples - self.start[track])
+
+    def seen_in(self, track: Wholes, first: Wholes, samples: int) -> Wholes:
+        """How many of the `samples` from sample `first` of each track show the person."""
+        ends = np.cumsum(self.length)
+        counted = np.zeros(int(self.length.sum()) + 1, np.int32)
+        np.cumsum(self._seen(ends), out=counted[1:])
+        begin, length = (ends - self.length)[track], self.length[track]
+        low = begin + np.minimum(np.maximum(first, 0), length)
+        high = begin + np.minimum(np.maximum(first + samples, 0), length)
+        return np.asarray(counted[high] - counted[low], np.int64)
+
+    def _seen(self, ends: Wholes) -> npt.NDArray[np.bool_]:
+        """Where the person was seen, of all samples of all tracks, track by track."""
+        bits = [values.view(np.uint16) for values in self.values]
+        begins, lengths = self.begin.tolist(), (self.length * _SAMPLE).tolist()
+        first_joint = [
+            bits[number][begin + 2 : begin + length : _SAMPLE]
+            for number, begin, length in zip(self.source.tolist(), begins, lengths, strict=True)
+        ]
+        found = _positive(np.concatenate([np.zeros(0, np.uint16), *first_joint]))
+        # Most often the first joint says it already.
+        rest = np.flatnonzero(~found)
+        track = np.searchsorted(ends, rest, side="right")
+        place = self.begin[track] + (rest - ends[track] + self.length[track]) * _SAMPLE
+        for number, halves in enumerate(bits):
+            own = self.source[track] == number
+            scores = halves[place[own, None] + np.arange(2, _SAMPLE, 3)]
+            found[rest[own]] = _positive(scores).any(axis=1)
+        return found
+
+
+def _positive(bits: npt.NDArray[np.uint16]) -> npt.NDArray[np.bool_]:
+    """Which halves, read as whole numbers, are above 0: those are 1 to 0x7C00 (infinity)."""
+    above: npt.NDArray[np.bool_] = bits - np.uint16(1) < 0x7C00
+    return above
+
+
+def _records(values: Halves) -> Halves:
+    """A view in which row i is the sample that begins at place i."""
+    if len(values) < _SAMPLE:
+        return np.zeros((0, _SAMPLE), np.float16)
+    return np.lib.stride_tricks.sliding_window_view(values, _SAMPLE)
+
+
+class Points(Protocol):
+    """Key points of n windows, (n, samples, 17, 3): an array, or what gives parts of one."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n, samples, 17, 3)."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, windows: Any, /) -> Any: ...
+
+    def __array__(self) -> npt.NDArray[Any]: ...
+
+
+class GatheredPoints:
+    """Windows that are taken from tracks when they are asked for; until then they cost nothing.
+
+    Indexed by a number, a slice, a mask or an array of numbers, as an array of shape
+    (n, samples, 17, 3) is; `np.asarray` gives all of it.
+    """
+
+    def __init__(self, tracks: PackedTracks, track: Wholes, first: Wholes, samples: int) -> None:
+        """Window i is the `samples` samples from sample `first[i]` of track `track[i]` on.
+
+        Samples outside of the track are unseen (all zero).
+        """
+        self._tracks, self._track, self._first, self._samples = tracks, track, first, samples
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n, samples, 17, 3)."""
+        return (len(self._track), self._samples, KEY_POINTS, 3)
+
+    def __len__(self) -> int:
+        return len(self._track)
+
+    def __getitem__(self, windows: int | slice | npt.NDArray[Any]) -> Floats:
+        track, first = np.asarray(self._track[windows]), np.asarray(self._first[windows])
+        points = self._tracks.windows(track.reshape(-1), first.reshape(-1), self._samples)
+        return points if track.ndim else np.asarray(points[0])
+
+    def __array__(self, dtype: npt.DTypeLike = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        return self[:] if dtype is None else self[:].astype(dtype)
+
+
+class StackedPoints:
+    """Windows of several sources behind one another, indexed as `GatheredPoints` are."""
+
+    def __init__(self, parts: Sequence[Points]) -> None:
+        self._parts = list(parts)
+        self._ends = np.cumsum([len(part) for part in self._parts])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n, samples, 17, 3)."""
+        return (len(self), *self._parts[0].shape[1:])
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def __getitem__(self, windows: int | slice | npt.NDArray[Any]) -> Floats:
+        chosen = np.arange(len(self))[windows]
+        numbers = np.atleast_1d(chosen)
+        part_of = np.searchsorted(self._ends, numbers, side="right")
+        points = np.empty((len(numbers), *self.shape[1:]), np.float32)
+        for place, part in enumerate(self._parts):
+            own = part_of == place
+            if own.any():
+                points[own] = part[numbers[own] - (self._ends[place] - len(part))]
+        return points if np.ndim(chosen) else points[0]
+
+    def __array__(self, dtype: npt.DTypeLike = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        return self[:] if dtype is None else self[:].astype(dtype)
+
+
+@dataclass(frozen=True)
 class WindowSet:
     """Windows to learn from; all arrays share their first axis.
 
-    `keypoints` (n, samples, 17, 3), `aspect` (n,), `target` (n,) of 0 and 1, `weight` (n,): how
-    often a window is drawn, relative to the others of its class (default: 1), `group` (n,): its
-    fold (default: 0).
+    `keypoints` (n, samples, 17, 3), an array or what gives the windows that it is indexed by,
+    `aspect` (n,), `target` (n,) of 0 and 1, `weight` (n,): how often a window is drawn, relative
+    to the others of its class (default: 1), `group` (n,): its fold (default: 0).
     """
 
-    keypoints: Floats
+    keypoints: Points
     aspect: Floats
     target: Wholes
     weight: Floats = field(default_factory=lambda: np.zeros(0, np.float32))
@@ -143,7 +311,7 @@ class WindowSet:
     def concatenate(cls, parts: Sequence[WindowSet]) -> WindowSet:
         """One set of all parts, in order; at least one part."""
         return cls(
-            np.concatenate([part.keypoints for part in parts]),
+            StackedPoints([part.keypoints for part in parts]),
             np.concatenate([part.aspect for part in parts]),
             np.concatenate([part.target for part in parts]),
             np.concatenate([part.weight for part in parts]),
@@ -259,24 +427,12 @@ def pose_features(keypoints: Floats, aspect: Floats | float, max_gap: int = 8) -
         max_gap: samples up to which a gap is interpolated.
     """
     shape = keypoints.shape[:-2]
-    points = hold_gaps(keypoints.reshape(-1, shape[-1], KEY_POINTS, 3), max_gap)
-    n, samples = points.shape[:2]
-    visible = seen(points).astype(np.float32)
-    scores = points[..., 2]
-    wide = np.broadcast_to(np.asarray(aspect, np.float32).reshape(-1, 1, 1), (n, 1, 1))
-    xy = np.stack([points[..., 0] * wide, points[..., 1]], axis=-1)
-
-    # Held samples carry no score: every joint then counts the same, as it did when last seen.
-    trust = np.where(visible[..., None] > 0, scores, 1.0) + 0.01
-    centre = _mean(xy, trust, _TORSO)
-    low, high = xy.min(axis=2), xy.max(axis=2)
-    box = high - low
-    diagonal = np.hypot(box[..., 0], box[..., 1])
-    size = _masked_percentile(diagonal, visible, 0.9)
-    scale = np.maximum(size, 0.02)[:, None, None]
-
-    start = _first_seen(centre, visible)
-    path = (centre - start[:, None]) / scale
+    body = _body(keypoints.reshape(-1, shape[-1], KEY_POINTS, 3), aspect, max_gap)
+    n, samples = body.points.shape[:2]
+    xy, trust, centre, scale, visible = body.xy, body.trust, body.centre, body.scale, body.visible
+    low, high, wide, box = body.low, body.high, body.wide, body.high - body.low
+    scores = body.points[..., 2]
+    path = body.path()
     head = _mean(xy, trust, _HEAD)
     feet = _mean(xy, trust, (LEFT_ANKLE, RIGHT_ANKLE))
     shoulders = _mean(xy, trust, (LEFT_SHOULDER, RIGHT_SHOULDER))
@@ -319,10 +475,59 @@ def strongest_drop(windows: Floats, aspect: float) -> int:
     Only one of them falls: the one whose trunk sinks farthest, in body sizes, between its
     highest place and a later one. The first of equals.
     """
-    column = 2 * KEY_POINTS + KEY_POINTS + 1
-    height = pose_features(windows, aspect)[..., column]
-    drops = (height - np.minimum.accumulate(height, axis=-1)).max(axis=-1)
-    return int(np.argmax(drops))
+    return int(np.argmax(drops(windows, aspect)))
+
+
+def drops(windows: Floats, aspect: Floats | float) -> Floats:
+    """How far each trunk sinks, in body sizes, from its highest place to a later one.
+
+    (n, samples, 17, 3) and an aspect per window, or one for all, -> (n,). As `pose_features` has
+    it: bounded, and the same whatever else is in the batch.
+    """
+    height = np.clip(_body(windows, aspect).path()[..., 1], -4, 4)
+    return np.asarray((height - np.minimum.accumulate(height, axis=-1)).max(axis=-1))
+
+
+@dataclass(frozen=True)
+class _Body:
+    """What windows (n, samples, 17, 3) say of where a body is and how large.
+
+    `points` without gaps, `visible` and lengths in picture heights: `xy`, the trunk's `centre`,
+    the box from `low` to `high`; `scale` is the body's size.
+    """
+
+    points: Floats
+    visible: Floats
+    wide: Floats
+    xy: Floats
+    trust: Floats
+    centre: Floats
+    low: Floats
+    high: Floats
+    scale: Floats
+
+    def path(self) -> Floats:
+        """The trunk's way from where it was first seen, in body sizes: (n, samples, 2)."""
+        start = _first_seen(self.centre, self.visible)
+        return (self.centre - start[:, None]) / self.scale
+
+
+def _body(keypoints: Floats, aspect: Floats | float, max_gap: int = 8) -> _Body:
+    points = hold_gaps(keypoints, max_gap)
+    n = len(points)
+    visible = seen(points).astype(np.float32)
+    scores = points[..., 2]
+    wide = np.broadcast_to(np.asarray(aspect, np.float32).reshape(-1, 1, 1), (n, 1, 1))
+    xy = np.stack([points[..., 0] * wide, points[..., 1]], axis=-1)
+    # Held samples carry no score: every joint then counts the same, as it did when last seen.
+    trust = np.where(visible[..., None] > 0, scores, 1.0) + 0.01
+    centre = _mean(xy, trust, _TORSO)
+    low, high = xy.min(axis=2), xy.max(axis=2)
+    box = high - low
+    diagonal = np.hypot(box[..., 0], box[..., 1])
+    size = _masked_percentile(diagonal, visible, 0.9)
+    scale = np.maximum(size, 0.02)[:, None, None]
+    return _Body(points, visible, wide, xy, trust, centre, low, high, scale)
 
 
 def _mean(xy: Floats, trust: Floats, joints: tuple[int, ...]) -> Floats:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 
 import polars as pl
 
@@ -12,7 +12,9 @@ from fall_assets.errors import PermanentFailureError
 from fall_assets.footage.cameras import read_cameras
 from fall_assets.footage.discovery import days_with_footage
 from fall_assets.footage.intake import Known, Retry, inspect_day
+from fall_assets.footage.probe import UnusableFileError
 from fall_assets.footage.telemetry import read_telemetry
+from fall_assets.lake.registry import table as describe_table
 from fall_assets.pipeline.locks import alone_on_the_day, locked, segments_of
 from fall_assets.pipeline.work import Work
 
@@ -20,6 +22,7 @@ RETRY_TAG = "fall_assets/retry"
 """A run with this tag looks again into quarantined files that have not changed."""
 
 _OTHER_DAY_WAIT_S = 60.0
+_INTAKE_WAIT_S = 600.0
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,49 @@ def retry_quarantine(work: Work, paths: Sequence[str] | None = None) -> list[Ret
     for day in rows["day"].unique().sort():
         collect(work, day, retry=rows.filter(pl.col("day") == day)["path"].to_list())
     return became(work, rows)
+
+
+def set_aside(work: Work, sightings: pl.DataFrame, errors: Mapping[str, UnusableFileError]) -> None:
+    """Quarantine files that were taken in and cannot be decoded; `errors` by path.
+
+    `sightings` are their rows. Each row of `quarantine` stands until the file changes or is tried
+    again; what was taken in stays. Waits while the intake of a day is at work.
+
+    Raises BusyError where it does not end within ten minutes.
+    """
+    now = datetime.now(UTC)
+    for (day,), files in sightings.filter(pl.col("path").is_in(list(errors))).group_by("day"):
+        new = [
+            {
+                **{name: file[name] for name in ("day", "path", "bytes", "first_seen_utc")},
+                "reason": errors[file["path"]].reason,
+                "action": "quarantined",
+                "detail": errors[file["path"]].detail,
+                "advice": errors[file["path"]].advice,
+                "tried_utc": now,
+                "fingerprint": file["fingerprint"],
+            }
+            for file in files.iter_rows(named=True)
+        ]
+        rows = pl.DataFrame(new, schema=describe_table("quarantine").schema)
+        with locked(work, segments_of(day), wait_s=_INTAKE_WAIT_S):
+            before = work.lake.read("quarantine", days=[day])
+            others = before.join(rows, on="path", how="anti")
+            _write(work, "quarantine", day, pl.concat([others, rows]), before)
+
+
+def set_aside_before(work: Work, sightings: pl.DataFrame) -> pl.DataFrame:
+    """The files among `sightings` that stand in quarantine as they are: video_id, path, reason,
+    detail.
+    """
+    rows = work.lake.read(
+        "quarantine",
+        days=sightings["day"].unique().to_list(),
+        columns=["path", "fingerprint", "reason", "detail"],
+        where=pl.col("action") == "quarantined",
+    )
+    found = sightings.join(rows, on=["path", "fingerprint"], how="inner")
+    return found.select("video_id", "path", "reason", "detail")
 
 
 class NotInQuarantineError(PermanentFailureError):

@@ -123,7 +123,9 @@ class _Material:
         lake = self._work.lake
         rows = lake.read("videos", days=[day], where=wanted)
         self.videos = {row["video_id"]: row for row in rows.iter_rows(named=True)}
-        self._tracks = lake.read("pose_tracks", days=[day], where=wanted)
+        # Key points of other sets may be those of another crop: heads would be hidden elsewhere.
+        ours = pl.col("feature_set") == self._work.site.settings.features.detector.version
+        self._tracks = lake.read("pose_tracks", days=[day], where=wanted & ours)
         self._automatic = lake.read("automatic_labels", days=[day], where=wanted)
 
     def tracks(self, video_id: str) -> pl.DataFrame:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from fall_assets.errors import PermanentFailureError
-from fall_assets.features import FeatureSettings
 from fall_assets.labelling.automatic import SOURCE as AUTOMATIC
 from fall_assets.labelling.automatic import automatic_clips, choose_automatic
 from fall_assets.labelling.splits import assign_folds
@@ -92,7 +91,7 @@ def cut_training_set(
         days = [day for day in days if day <= last_day]
     held_back = days[max(1, len(days) - days_held_back) :] if days_held_back else []
     days = days[: len(days) - len(held_back)]
-    feature_set = FeatureSettings().version
+    feature_set = work.site.settings.features.detector.version
     with_features = (
         lake.read("features", columns=["video_id", "feature_set"])
         .filter(pl.col("feature_set") == feature_set)["video_id"]
@@ -400,7 +399,7 @@ def _automatic_clips(
     version = lake.version("automatic_labels")
     if not choices.automatic_share or version is None:
         return empty
-    feature_set = FeatureSettings().version
+    feature_set = work.site.settings.features.detector.version
     wanted = pl.col("confidence") >= choices.automatic_confidence
     if until is not None:
         wanted = wanted & (pl.col("day") <= until)

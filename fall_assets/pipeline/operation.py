@@ -16,7 +16,7 @@ from fall_assets.delivery.alerts import merge
 from fall_assets.delivery.channels import Channel, LogChannel, Webhook, deliver
 from fall_assets.delivery.stills import still
 from fall_assets.errors import FallAssetsError, PermanentFailureError
-from fall_assets.features.extract import extract
+from fall_assets.features.extract import Team, extract
 from fall_assets.features.packing import unpack_keypoints
 from fall_assets.features.segments import Crop, VideoRef
 from fall_assets.features.settings import FeatureSettings
@@ -119,18 +119,19 @@ def raise_alerts(work: Work, day: date, channels: Sequence[Channel] | None = Non
     return AlertDay(alerts, attempts)
 
 
-def detect_file(path: Path, detector: Detector) -> list[Event]:
+def detect_file(path: Path, detector: Detector, settings: FeatureSettings) -> list[Event]:
     """The falls in one video file, by the same way that footage of a camera goes.
+
+    `settings` are the site's for the detector.
 
     Raises:
         UnusableFileError: the file cannot be used.
         FeatureSetError: the detector needs another feature set than this version computes.
     """
-    settings = FeatureSettings()
     detector.check_feature_set(settings.version)
     probed = probe(path)
     video = VideoRef(path, probed.video_id, "file", datetime.now(UTC).date())
-    tracks = extract(video, settings).pose_tracks
+    tracks = extract(video, Team.of([settings])).pose_tracks
     return detector.detect(segment_tracks(probed.video_id, probed.duration_s, tracks))
 
 
@@ -147,7 +148,9 @@ def _with_stills(
     """The alerts with the path of a still each; an alert without a picture is still an alert."""
     if alerts.is_empty():
         return alerts
-    tracks = work.lake.read("pose_tracks", days=[day])
+    # Key points of other sets may be those of another crop: heads would be hidden elsewhere.
+    ours = pl.col("feature_set") == work.site.settings.features.detector.version
+    tracks = work.lake.read("pose_tracks", days=[day], where=ours)
     files = files_of(work, videos.filter(pl.col("video_id").is_in(alerts["video_id"].to_list())))
     starts = dict(videos.select("video_id", "start_utc").iter_rows())
     cameras = {row["camera_id"]: row for row in work.lake.read("cameras").iter_rows(named=True)}

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from fall_assets.features import FeatureSettings
 from fall_assets.labelling.automatic import SOURCE as AUTOMATIC
 from fall_assets.labelling.automatic import automatic_labels
 from fall_assets.labelling.queue import (
@@ -122,7 +121,7 @@ def _day(work: Work, day: date, models: _Models, feedback: pl.DataFrame) -> pl.D
     lake, settings = work.lake, work.site.settings.review
     videos = lake.read("videos", days=[day], where=pl.col("deleted_utc").is_null())
     features = lake.read(
-        "features", days=[day], where=pl.col("feature_set") == FeatureSettings().version
+        "features", days=[day], where=pl.col("feature_set") == work.site.settings.features.detector.version
     )
     labels = lake.read("labels", days=[day], where=pl.col("source") != AUTOMATIC)
     pieces = labelled_share(cut_pieces(videos, features, settings), labels)

@@ -538,13 +538,20 @@ def _render(spec: HospitalSpec, landing: Path, segment: _Segment) -> str:
     return segment.path
 
 
-def encode(path: Path, frames: Iterator[Picture], fps: int) -> None:
-    """Write I420 frames (height * 3 / 2, width) as H.264 MP4 without B-frames, all or nothing."""
+def encode(path: Path, frames: Iterator[Picture], fps: int, **options: str) -> None:
+    """Write I420 frames (height * 3 / 2, width) as H.264 MP4 without B-frames, all or nothing.
+
+    `options` are x264's, in place of quick and coarse ones.
+    """
     import av
 
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    options = {"preset": "ultrafast", "crf": "28", "bf": "0", "threads": "1", "g": str(2 * fps)}
+    options = (
+        {"preset": "ultrafast", "crf": "28"}
+        | options
+        | {"bf": "0", "threads": "1", "g": str(2 * fps)}
+    )
     try:
         with av.open(str(part), "w", format="mp4") as container:
             stream = container.add_stream("libx264", rate=fps, options=options)

@@ -27,6 +27,9 @@ ASSETS = {
     "review_queue": "labelling",
     "features": "learning",
     "pose_tracks": "learning",
+    "sequences": "learning",
+    "motion_gate": "learning",
+    "gate_duty": "learning",
     "training_set": "learning",
     "candidate_model": "learning",
     "evaluation": "learning",
@@ -36,6 +39,7 @@ ASSETS = {
     "camera_health": "operation",
     "drift_reference": "monitoring",
     "drift_report": "monitoring",
+    "upkeep": "monitoring",
 }
 
 

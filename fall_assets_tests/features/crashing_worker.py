@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from pathlib import Path
+from collections.abc import Sequence
 
 from fall_assets.features.segments import SegmentFeatures, VideoRef
 from fall_assets.features.settings import FeatureSettings
-from fall_assets.features.worker import Work, extraction, serve
+from fall_assets.features.worker import Weights, Work, extraction, serve
 
 
-def crashing(settings: FeatureSettings, network: Path) -> Work:
+def crashing(sets: Sequence[FeatureSettings], weights: Weights) -> Work:
     """Dies on `always-*`, dies once on `once-*`, raises a bug on `bug-*`, extracts the rest."""
-    real = extraction(settings, network)
+    real = extraction(sets, weights)
 
     def work(video: VideoRef) -> SegmentFeatures:
         mark = video.path.with_suffix(".tried")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -15,8 +16,7 @@ from polars.testing import assert_frame_equal
 
 from fall_assets.errors import PermanentFailureError
 from fall_assets.features import FeatureSettings, SegmentFeatures, VideoRef
-from fall_assets.features.extract import extract
-from fall_assets.features.movenet import MoveNet
+from fall_assets.features.extract import Team, extract
 from fall_assets.features.packing import unpack_boxes, unpack_keypoints
 from fall_assets.features.pictures import PictureMaker
 from fall_assets.features.sampling import UnreadableSegmentError
@@ -27,7 +27,7 @@ from fall_assets_tests.features.clips import every, moving_box, plain, write_cli
 from fall_assets_tests.footage_samples import SAMPLES, needs_samples
 
 DAY = date(2026, 3, 1)
-SETTINGS = FeatureSettings()
+SETTINGS = replace(FeatureSettings(), gate=None)
 
 
 def ref(path: Path, crop: str | None = None) -> VideoRef:
@@ -45,9 +45,9 @@ def check_rows(found: SegmentFeatures) -> None:
     assert set(found.features["feature_set"]) == {SETTINGS.version}
 
 
-def test_figures_of_a_plain_picture(tmp_path: Path, network: MoveNet) -> None:
+def test_figures_of_a_plain_picture(tmp_path: Path, team: Team) -> None:
     path = write_clip(tmp_path / "a.mp4", every(50, lambda _: plain(128)), fps=10)
-    found = extract(ref(path), SETTINGS, network=network)
+    found = extract(ref(path), team)
     check_rows(found)
     assert found.duration_s == pytest.approx(5.0, abs=0.01)
     assert found.lost == 0
@@ -62,30 +62,30 @@ def test_figures_of_a_plain_picture(tmp_path: Path, network: MoveNet) -> None:
     assert found.pose_tracks.is_empty()
 
 
-def test_motion_is_seen_where_it_is(tmp_path: Path, network: MoveNet) -> None:
+def test_motion_is_seen_where_it_is(tmp_path: Path, team: Team) -> None:
     still, moving = moving_box(1)[0], moving_box(40)
     path = write_clip(tmp_path / "a.mp4", [still] * 80 + moving, fps=10)
-    rows = extract(ref(path), SETTINGS, network=network).features
+    rows = extract(ref(path), team).features
     quiet = rows.filter(pl.col("end_s") <= 8)
     busy = rows.filter(pl.col("start_s") >= 8)
     assert quiet["motion_max"].max() == pytest.approx(0, abs=0.002)
     assert busy["motion_mean"].to_list()[0] > 0.01
 
 
-def test_frame_rate_comes_from_time_stamps(tmp_path: Path, network: MoveNet) -> None:
+def test_frame_rate_comes_from_time_stamps(tmp_path: Path, team: Team) -> None:
     times_s = [*(n / 20 for n in range(80)), *(4 + n / 5 for n in range(20))]
     path = write_clip(tmp_path / "a.mp4", every(100, lambda _: plain(90)), times_s=times_s)
-    rows = extract(ref(path), SETTINGS, network=network).features
+    rows = extract(ref(path), team).features
     assert rows["fps"][0] == pytest.approx(20, rel=0.03)
     assert rows.filter(pl.col("start_s") == 4)["fps"].item() == pytest.approx(5, rel=0.03)
 
 
-def test_the_crop_is_the_picture(tmp_path: Path, network: MoveNet) -> None:
+def test_the_crop_is_the_picture(tmp_path: Path, team: Team) -> None:
     halves = plain(40)
     halves[:, 80:] = 200
     path = write_clip(tmp_path / "a.mp4", [halves] * 20, fps=10)
     whole, left, right = (
-        extract(ref(path, crop), SETTINGS, network=network).features["brightness"].item()
+        extract(ref(path, crop), team).features["brightness"].item()
         for crop in (None, "0,0,0.5,1", "0.5,0,1,1")
     )
     assert left == pytest.approx(40 / 255, abs=0.02)
@@ -94,38 +94,38 @@ def test_the_crop_is_the_picture(tmp_path: Path, network: MoveNet) -> None:
 
 
 @pytest.mark.parametrize("crop", ["0,0,1", "a,b,c,d", "0.5,0,0.5,1", "0,0,1.5,1", "-0.1,0,1,1"])
-def test_an_impossible_crop_is_refused(tmp_path: Path, network: MoveNet, crop: str) -> None:
+def test_an_impossible_crop_is_refused(tmp_path: Path, team: Team, crop: str) -> None:
     path = write_clip(tmp_path / "a.mp4", [plain(40)] * 3)
     with pytest.raises(PermanentFailureError, match=r"cameras\.csv"):
-        extract(ref(path, crop), SETTINGS, network=network)
+        extract(ref(path, crop), team)
 
 
-def test_a_single_frame_is_a_segment(tmp_path: Path, network: MoveNet) -> None:
+def test_a_single_frame_is_a_segment(tmp_path: Path, team: Team) -> None:
     path = write_clip(tmp_path / "a.mp4", [plain(40)])
-    found = extract(ref(path), SETTINGS, network=network)
+    found = extract(ref(path), team)
     check_rows(found)
     assert len(found.features) == 1
 
 
-def test_what_is_no_footage_says_so(tmp_path: Path, network: MoveNet) -> None:
+def test_what_is_no_footage_says_so(tmp_path: Path, team: Team) -> None:
     (tmp_path / "a.mp4").write_bytes(b"no film")
     with pytest.raises(UnreadableSegmentError):
-        extract(ref(tmp_path / "a.mp4"), SETTINGS, network=network)
+        extract(ref(tmp_path / "a.mp4"), team)
 
 
-def test_the_same_segment_gives_the_same_rows(tmp_path: Path, network: MoveNet) -> None:
+def test_the_same_segment_gives_the_same_rows(tmp_path: Path, team: Team) -> None:
     path = write_clip(tmp_path / "a.mp4", moving_box(30))
-    first = extract(ref(path), SETTINGS, network=network)
-    again = extract(ref(path), SETTINGS, network=network, decoder_threads=2)
+    first = extract(ref(path), team)
+    again = extract(ref(path), team, decoder_threads=2)
     assert_frame_equal(first.features, again.features)
     assert_frame_equal(first.pose_tracks, again.pose_tracks)
 
 
-def test_figures_do_not_hang_on_the_resolution(tmp_path: Path, network: MoveNet) -> None:
+def test_figures_do_not_hang_on_the_resolution(tmp_path: Path, team: Team) -> None:
     small = moving_box(30)
     large = [picture.repeat(2, axis=0).repeat(2, axis=1) for picture in small]
     one, two = (
-        extract(ref(write_clip(tmp_path / f"{n}.mp4", pictures)), SETTINGS, network=network)
+        extract(ref(write_clip(tmp_path / f"{n}.mp4", pictures)), team)
         for n, pictures in enumerate((small, large))
     )
     for name in ("brightness", "contrast", "motion_mean"):
@@ -169,9 +169,9 @@ def person_rows(found: SegmentFeatures) -> dict[str, NDArray[np.float32]]:
 
 
 @needs_samples
-def test_a_real_fall_is_one_person_going_down(network: MoveNet) -> None:
+def test_a_real_fall_is_one_person_going_down(team: Team) -> None:
     path = SAMPLES / "urfd" / "fall" / "fall-10-cam0.mp4"
-    found = extract(ref(path), SETTINGS, network=network)
+    found = extract(ref(path), team)
     check_rows(found)
     person = person_rows(found)
     seen = person["boxes"][:, 4] > 0

@@ -18,7 +18,7 @@ from fall_assets.features.movenet import (
     network_sha256,
     pose_network_path,
 )
-from fall_assets.features.settings import MOVENET_SHA256
+from fall_assets.features.settings import MOVENET_SHA256, MotionSettings
 from fall_assets_tests.features.clips import plain
 
 
@@ -76,6 +76,11 @@ def test_the_settings_and_the_network_must_agree(tmp_path: Path) -> None:
     matching = FeatureSettings().with_network(network_sha256(other))
     with pytest.raises(PermanentFailureError, match="no network for LiteRT"):
         MoveNet.of(matching, other)
+
+
+def test_a_feature_set_without_people_has_no_network() -> None:
+    with pytest.raises(PermanentFailureError, match="has no people"):
+        MoveNet.of(FeatureSettings(extractor=MotionSettings()))
 
 
 @pytest.mark.parametrize("size", [(256, 192), (256, 144), (144, 256), (255, 97), (33, 31)])

@@ -17,13 +17,14 @@ from polars.testing import assert_frame_equal
 
 from fall_assets.errors import PermanentFailureError
 from fall_assets.features import FeatureSettings, SegmentResult, VideoRef, extract_all
-from fall_assets.features.extract import extract
-from fall_assets.features.movenet import MoveNet, pose_network_path
+from fall_assets.features.extract import Team, extract
+from fall_assets.features.movenet import pose_network_path
+from fall_assets.features.segments import TABLES
 from fall_assets_tests.features.clips import moving_box, write_clip
 
 psutil: Any = pytest.importorskip("psutil", reason="psutil is needed to look at processes")
 
-SETTINGS = FeatureSettings()
+SETTINGS = [FeatureSettings()]
 CRASHING = (sys.executable, "-P", "-m", "fall_assets_tests.features.crashing_worker")
 
 
@@ -58,25 +59,22 @@ def children() -> list[Any]:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_the_rows_are_those_of_a_single_extraction(
-    tmp_path: Path, clip: Path, network: MoveNet, workers: int
+    tmp_path: Path, clip: Path, workers: int
 ) -> None:
+    team = Team.of(SETTINGS)
     videos = refs(tmp_path, clip, "a.mp4", "b.mp4", "c.mp4")
-    calls: list[tuple[int, int]] = []
-    results = by_name(
-        list(
-            extract_all(
-                videos, SETTINGS, workers=workers, progress=lambda *args: calls.append(args)
-            )
-        )
-    )
-    assert calls == [(1, 3), (2, 3), (3, 3)]
+    results = by_name(list(extract_all(videos, SETTINGS, workers=workers)))
     for video in videos:
         frames = results[video.path.name].frames
-        ours = extract(video, SETTINGS, network=network)
+        ours = extract(video, team)
         assert frames is not None
-        assert_frame_equal(frames.features, ours.features)
-        assert_frame_equal(frames.pose_tracks, ours.pose_tracks)
+        assert set(frames.tables) == set(TABLES)
+        for name in TABLES:
+            assert_frame_equal(frames.tables[name], ours.tables[name])
         assert frames.duration_s == ours.duration_s
+        assert frames.figures.decoded == ours.figures.decoded
+        assert 0 < frames.figures.bare_s < frames.figures.wall_s
+        assert frames.figures.peak_bytes > 10e6
     assert children() == []
 
 
@@ -93,21 +91,14 @@ def test_a_bad_file_costs_only_itself(tmp_path: Path, clip: Path) -> None:
 def test_a_crash_costs_only_its_segment(tmp_path: Path, clip: Path) -> None:
     names = ("a.mp4", "always.mp4", "b.mp4", "once.mp4", "bug.mp4", "loud.mp4", "c.mp4")
     videos = refs(tmp_path, clip, *names)
-    calls: list[int] = []
-    results = by_name(
-        list(
-            extract_all(
-                videos, SETTINGS, worker=CRASHING, progress=lambda done, _: calls.append(done)
-            )
-        )
-    )
+    results = by_name(list(extract_all(videos, SETTINGS, worker=CRASHING)))
     assert set(results) == set(names)
     assert {name for name, result in results.items() if result.error} == {"always.mp4", "bug.mp4"}
     assert f"signal {signal.SIGKILL.value}" in (results["always.mp4"].error or "")
     assert "ended 2 times" in (results["always.mp4"].error or "")
     # What a person needs to find the bug.
     assert "TypeError: nobody thought of this" in (results["bug.mp4"].error or "")
-    assert calls == list(range(1, len(names) + 1))
+    assert results["always.mp4"].why == "crashed"
     assert children() == []
 
 
@@ -135,7 +126,7 @@ def test_workers_end_when_the_parent_is_killed(tmp_path: Path, clip: Path) -> No
         "import sys; from datetime import date; from pathlib import Path\n"
         "from fall_assets.features import FeatureSettings, VideoRef, extract_all\n"
         "videos = [VideoRef(Path(sys.argv[1]), '0' * 64, 'c', date(2026, 3, 1))] * 1000\n"
-        "for _ in extract_all(videos, FeatureSettings()): print('one', flush=True)\n"
+        "for _ in extract_all(videos, [FeatureSettings()]): print('one', flush=True)\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", program, clip], stdout=subprocess.PIPE)
     assert parent.stdout is not None
@@ -154,7 +145,7 @@ def test_what_is_wrong_for_all_is_said_once(tmp_path: Path, clip: Path, problem:
     videos = refs(tmp_path, clip, "a.mp4")
     if problem == "network":
         with pytest.raises(PermanentFailureError, match="needs the pose network"):
-            extract_all(videos, SETTINGS.with_network("0" * 64))
+            extract_all(videos, [SETTINGS[0].with_network("0" * 64)])
     else:
         broken = (sys.executable, "-c", "raise SystemExit('no such library')")
         with pytest.raises(PermanentFailureError, match=r"cannot start.*no such library"):
@@ -173,7 +164,7 @@ def test_a_script_without_a_main_guard_can_call_it(tmp_path: Path, clip: Path) -
         "import sys; from datetime import date; from pathlib import Path\n"
         "from fall_assets.features import FeatureSettings, VideoRef, extract_all\n"
         "video = VideoRef(Path(sys.argv[1]), '0' * 64, 'c', date(2026, 3, 1))\n"
-        "print([r.error for r in extract_all([video], FeatureSettings())])\n"
+        "print([r.error for r in extract_all([video], [FeatureSettings()])])\n"
     )
     done = subprocess.run(
         [sys.executable, script, clip], capture_output=True, text=True, check=True, cwd=tmp_path

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fall_assets.features.sampling import SampleClock, Segment, UnreadableSegmentError
+from fall_assets.features.sampling import Plan, SampleClock, Segment, UnreadableSegmentError
 from fall_assets_tests.features.clips import every, moving_box, plain, write_clip
 
 HZ, WAIT_S = 10.0, 0.25
@@ -101,3 +103,90 @@ def test_time_stamps_that_jump_by_hours_are_refused(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "a.mkv", every(3, lambda n: plain(30 * n)), times_s=times_s)
     with pytest.raises(UnreadableSegmentError, match=r"jump from 0\.1 to 9000\.0 s"):
         list(Segment(path).decode())
+
+
+def shown(frame: av.VideoFrame) -> float:
+    return float(frame.to_ndarray(format="gray").mean())
+
+
+@pytest.fixture(scope="module", params=["no B-frames", "B-frames", "open groups", "late start"])
+def long_clip(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """12 s at 10 frames/s with a key frame every second; each picture has its own shade."""
+    path = tmp_path_factory.mktemp("long") / f"{request.param}.mp4"
+    coding = {"g": "10", "keyint_min": "10", "sc_threshold": "0", "bf": "0", "preset": "ultrafast"}
+    if request.param in ("B-frames", "open groups"):
+        coding |= {"bf": "3", "preset": "fast"}
+    if request.param == "open groups":
+        coding["x264-params"] = "open-gop=1"
+    offset = 90 if request.param == "late start" else 0
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10, options=coding)
+        stream.width, stream.height, stream.pix_fmt = 160, 96, "yuv420p"
+        for number in range(120):
+            frame = av.VideoFrame.from_ndarray(plain(20 + 40 * (number % 5)), format="rgb24")
+            frame.pts, frame.time_base = number + offset, Fraction(1, 10)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def zero_of(path: Path) -> int:
+    with av.open(str(path)) as container:
+        first = next(container.decode(video=0))
+        assert first.pts is not None
+        return first.pts
+
+
+def decoded(path: Path, plan: Plan) -> tuple[dict[float, float], list[float]]:
+    """Shades of the frames by their times, and the times of single frames."""
+    frames, singles = {}, []
+    for time_s, frame, is_single in Segment(path).decode_planned(plan):
+        if is_single:
+            singles.append(round(time_s, 3))
+        else:
+            frames[round(time_s, 3)] = shown(frame)
+    return frames, singles
+
+
+@settings(max_examples=25)
+@given(
+    spans=st.lists(st.tuples(st.integers(0, 11), st.floats(0.05, 4)), max_size=4),
+    singles=st.sets(st.integers(0, 11), max_size=5),
+)
+def test_a_plan_decodes_what_it_names_and_nothing_else(
+    long_clip: Path, spans: list[tuple[int, float]], singles: set[int]
+) -> None:
+    whole = {round(at, 3): shown(frame) for at, frame in Segment(long_clip).decode()}
+    apart: list[tuple[float, float]] = []
+    for start, length in sorted(spans):
+        if not apart or start > apart[-1][1]:
+            apart.append((float(start), start + length))
+    inside = [any(start <= key <= end for start, end in apart) for key in range(12)]
+    wanted = sorted(float(key) for key in singles if not inside[key])
+    frames, seen = decoded(long_clip, Plan(zero_of(long_clip), apart, wanted))
+    expected = {
+        at: shade
+        for at, shade in whole.items()
+        if any(start - 1e-6 <= at <= end + 1e-4 for start, end in apart)
+    }
+    assert seen == wanted
+    missing = expected.keys() - frames.keys()
+    assert frames.keys() <= expected.keys()
+    # In open groups the last three frames before a key frame hang on it.
+    assert all(any(0 < key - at < 0.35 for key in range(12)) for at in missing)
+    assert not missing or "open" in long_clip.name
+    for at, shade in frames.items():
+        assert shade == pytest.approx(expected[at], abs=1)
+
+
+def test_a_plan_can_be_opened_at_a_single_frame(long_clip: Path) -> None:
+    plan = Plan(zero_of(long_clip), [(9.0, 10.0)], [2.0, 5.0])
+    segment = Segment(long_clip)
+    times, singles = [], []
+    for time_s, _frame, is_single in segment.decode_planned(plan):
+        (singles if is_single else times).append(round(time_s, 3))
+        if is_single and time_s == pytest.approx(5.0):
+            plan.open(6.55)
+    assert singles == [2.0, 5.0]
+    assert times == [round(n / 10, 3) for n in (*range(50, 66), *range(90, 101))]
+    assert segment.lost == 0

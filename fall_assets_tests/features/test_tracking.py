@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from fall_assets.features import FeatureSettings
 from fall_assets.features.people import People, box_overlap, keypoint_similarity
+from fall_assets.features.settings import TrackerSettings
 from fall_assets.features.tracking import Track, track
 
-SETTINGS = FeatureSettings()
-HZ = SETTINGS.sample_hz
-GAP = round(SETTINGS.tracker.max_gap_s * HZ)
+SETTINGS = TrackerSettings()
+HZ = 10.0
+GAP = round(SETTINGS.max_gap_s * HZ)
+
+
+def followed(samples: Sequence[People], first: int = 0) -> list[Track]:
+    return track(samples, SETTINGS, sample_hz=HZ, first=first)
 
 
 def person(
@@ -40,7 +46,7 @@ def centres(found: Track) -> NDArray[np.float32]:
 
 
 def test_one_person_is_one_track() -> None:
-    (only,) = track([person(0.2 + 0.01 * n) for n in range(50)], SETTINGS)
+    (only,) = followed([person(0.2 + 0.01 * n) for n in range(50)])
     assert only.first == 0
     assert len(only.boxes) == 50
     assert only.seen.all()
@@ -49,14 +55,14 @@ def test_one_person_is_one_track() -> None:
 
 def test_people_far_apart_keep_apart() -> None:
     samples = [crowd(person(0.2 + 0.004 * n), person(0.8 - 0.004 * n)) for n in range(50)]
-    left, right = track(samples, SETTINGS)
+    left, right = followed(samples)
     assert centres(left)[-1] == pytest.approx(0.396, abs=1e-4)
     assert centres(right)[-1] == pytest.approx(0.604, abs=1e-4)
 
 
 def test_an_occlusion_up_to_the_limit_keeps_the_identity() -> None:
     samples = [person(0.3)] * 10 + [People.nobody()] * GAP + [person(0.36)] * 10
-    (only,) = track(samples, SETTINGS)
+    (only,) = followed(samples)
     assert only.seen.sum() == 20
     assert not only.seen[10 : 10 + GAP].any()
     assert not only.keypoints[10 : 10 + GAP].any()
@@ -64,7 +70,7 @@ def test_an_occlusion_up_to_the_limit_keeps_the_identity() -> None:
 
 def test_a_longer_absence_is_another_track() -> None:
     samples = [person(0.3)] * 10 + [People.nobody()] * (GAP + 1) + [person(0.3)] * 10
-    assert [found.first for found in track(samples, SETTINGS)] == [0, 10 + GAP + 1]
+    assert [found.first for found in followed(samples)] == [0, 10 + GAP + 1]
 
 
 def test_a_person_who_falls_is_kept_with_a_low_score() -> None:
@@ -76,36 +82,36 @@ def test_a_person_who_falls_is_kept_with_a_low_score() -> None:
         for n in range(8)
     ]
     lying = [person(0.64, 0.75, score=0.09, width=0.4, height=0.12)] * 30
-    (only,) = track([*standing, *falling, *lying], SETTINGS)
+    (only,) = followed([*standing, *falling, *lying])
     assert only.seen.all()
     assert len(only.boxes) == 53
 
 
 def test_what_never_scores_well_is_nobody() -> None:
-    chair = person(0.5, score=SETTINGS.tracker.birth_score - 0.01)
-    assert track([chair] * 50, SETTINGS) == []
+    chair = person(0.5, score=SETTINGS.birth_score - 0.01)
+    assert followed([chair] * 50) == []
 
 
 def test_a_believed_track_begins_with_its_first_weak_detection() -> None:
     samples = [person(0.5, score=0.12)] * 8 + [person(0.5, score=0.4)] * 4
-    (only,) = track(samples, SETTINGS)
+    (only,) = followed(samples)
     assert only.first == 0
     assert len(only.boxes) == 12
 
 
 def test_a_flash_is_nobody() -> None:
-    samples = [People.nobody()] * 5 + [person(0.5)] * (SETTINGS.tracker.min_seen - 1)
-    assert track([*samples, *[People.nobody()] * 30], SETTINGS) == []
+    samples = [People.nobody()] * 5 + [person(0.5)] * (SETTINGS.min_seen - 1)
+    assert followed([*samples, *[People.nobody()] * 30]) == []
 
 
 def test_the_same_person_found_twice_is_one() -> None:
     twice = crowd(person(0.5, score=0.6), person(0.505, score=0.4))
-    assert len(track([twice] * 20, SETTINGS)) == 1
+    assert len(followed([twice] * 20)) == 1
 
 
 def test_someone_far_away_does_not_take_over_a_track() -> None:
     samples = [person(0.1)] * 10 + [person(0.9)] * 10
-    assert [found.first for found in track(samples, SETTINGS)] == [0, 10]
+    assert [found.first for found in followed(samples)] == [0, 10]
 
 
 @pytest.mark.parametrize("hidden", [0, 4])
@@ -115,14 +121,14 @@ def test_people_who_pass_each_other_keep_their_identity(hidden: int) -> None:
         rightwards, leftwards = person(0.2 + 0.015 * n, 0.5), person(0.8 - 0.015 * n, 0.55)
         passing = abs(n - 20) * 2 < hidden
         samples.append(leftwards if passing else crowd(rightwards, leftwards))
-    left, right = track(samples, SETTINGS)
+    left, right = followed(samples)
     assert centres(left)[-1] == pytest.approx(0.785, abs=1e-4)
     assert centres(right)[-1] == pytest.approx(0.215, abs=1e-4)
 
 
 def test_nobody_gives_no_track() -> None:
-    assert track([], SETTINGS) == []
-    assert track([People.nobody()] * 20, SETTINGS) == []
+    assert followed([]) == []
+    assert followed([People.nobody()] * 20) == []
 
 
 @st.composite
@@ -144,11 +150,11 @@ def scenes(draw: st.DrawFn) -> list[People]:
 @given(scenes())
 def test_every_row_of_a_track_is_a_detection_and_none_is_used_twice(samples: list[People]) -> None:
     used: set[tuple[int, bytes]] = set()
-    for found in track(samples, SETTINGS):
+    for found in followed(samples):
         assert found.seen[0]
         assert found.seen[-1]
-        assert found.boxes[:, 4].max() >= np.float32(SETTINGS.tracker.birth_score)
-        assert found.seen.sum() >= SETTINGS.tracker.min_seen
+        assert found.boxes[:, 4].max() >= np.float32(SETTINGS.birth_score)
+        assert found.seen.sum() >= SETTINGS.min_seen
         gaps = np.diff(np.flatnonzero(found.seen)) - 1
         assert gaps.max(initial=0) <= GAP
         for row in np.flatnonzero(found.seen):
@@ -166,7 +172,7 @@ def test_every_row_of_a_track_is_a_detection_and_none_is_used_twice(samples: lis
 def test_the_order_of_detections_does_not_matter(samples: list[People], seed: int) -> None:
     rng = np.random.default_rng(seed)
     shuffled = [people.at(rng.permutation(len(people))) for people in samples]
-    ours, theirs = track(samples, SETTINGS), track(shuffled, SETTINGS)
+    ours, theirs = followed(samples), followed(shuffled)
     assert [found.first for found in ours] == [found.first for found in theirs]
     for one, other in zip(ours, theirs, strict=True):
         assert (one.boxes == other.boxes).all()
@@ -184,3 +190,16 @@ def test_similarity_of_poses() -> None:
     assert alike[0, 1] == pytest.approx(1)
     assert alike[0, 2] < 1e-6
     assert (alike == alike.T).all()
+
+
+def test_tracks_are_numbered_as_the_samples_of_the_segment() -> None:
+    samples = [People.nobody()] * 3 + [person(0.3)] * 10
+    from_the_start, later = followed(samples)[0], followed(samples, first=1000)[0]
+    assert (from_the_start.first, later.first) == (3, 1003)
+    assert (from_the_start.boxes == later.boxes).all()
+
+
+def test_the_gap_that_is_bridged_hangs_on_the_rate() -> None:
+    samples = [person(0.3)] * 10 + [People.nobody()] * GAP + [person(0.3)] * 10
+    assert len(track(samples, SETTINGS, sample_hz=HZ)) == 1
+    assert len(track(samples, SETTINGS, sample_hz=HZ / 2)) == 2

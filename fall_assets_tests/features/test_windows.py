@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fall_assets.features import FeatureSettings
+from fall_assets.features.people import People
 from fall_assets.features.quality import Quality
 from fall_assets.features.tracking import Track
 from fall_assets.features.windows import Measurements, window_rows, window_spans
@@ -57,6 +58,7 @@ def measured(duration_s: float, fps: float = 20.0) -> Measurements:
         looks=[
             (n / 2, 640, 360, Quality(0.1 * n, 0.2, 0.3, 0.01)) for n in range(int(2 * duration_s))
         ],
+        watched=[(0.0, duration_s)],
     )
 
 
@@ -70,6 +72,7 @@ def test_figures_of_a_window() -> None:
     assert second["brightness"] == pytest.approx(0.55)
     assert first["motion_max"] == pytest.approx(0.039)
     assert second["motion_mean"] == pytest.approx(np.arange(10, 50).mean() / 1000)
+    assert (first["watched"], first["lying"]) == (1.0, 0.0)
     assert first["people"] == pytest.approx(0.5)
     assert second["people"] == pytest.approx(0.25)
     assert first["keypoint_score"] == pytest.approx(0.8)
@@ -104,3 +107,29 @@ def test_a_gap_in_the_recording_keeps_what_was_seen_last() -> None:
     rows = window_rows(Measurements([0.0, 0.1, 9.0], [], looks), [], 1.0, 9.1, SETTINGS)
     assert {row["brightness"] for row in rows} == {0.4}
     assert all(isinstance(row["fps"], float) for row in rows)
+
+
+def test_windows_that_were_not_watched() -> None:
+    found = measured(20)
+    found.watched = [(0.0, 2.0), (18.0, 20.0)]
+    upright = person(0.1)
+    lies = np.array([[0.2, 0.7, 0.8, 0.9, 0.4]], np.float32)
+    found.glances = [
+        (8.0, People.nobody()),
+        (12.5, People(upright.keypoints[:1], lies)),
+    ]
+    rows = window_rows(found, [person(1)], 1.0, 20.0, SETTINGS)
+    watched = [row["watched"] for row in rows]
+    assert watched[:5] == pytest.approx([0.5, 0.25, 0, 0, 0])
+    assert watched[-3:] == pytest.approx([0, 0.25, 0.5])
+    people = [row["people"] for row in rows]
+    # 10 of the 20 samples that were looked at, though the window has 40.
+    assert people[0] == pytest.approx(0.5)
+    assert people[2:5] == [None, None, None]
+    assert people[5:9] == [0.0] * 4
+    assert people[9] == 1.0
+    lying = [row["lying"] for row in rows]
+    assert lying[0] == 0.0
+    assert lying[5:9] == [None] * 4
+    assert lying[9:13] == [1.0] * 4
+    assert lying[13] is None

@@ -39,6 +39,37 @@ def same_day(lake: Lake, writer: int) -> None:
         lake.replace_partition("camera_health", DAY_1, frame, RUN)
 
 
+def extend_one_day(lake: Lake, writer: int) -> None:
+    """Batches that overlap those of the others: every key is in the batches of all."""
+    for number in range(1, ROUNDS + 1):
+        frame = rows("camera_health", 3 * number).with_columns(cpu_percent=pl.lit(float(writer)))
+        lake.extend_partition("camera_health", DAY_1, frame, RUN)
+
+
+def extend_own_days(lake: Lake, writer: int) -> None:
+    day = DAY_1 + timedelta(days=writer)
+    for number in range(1, ROUNDS + 1):
+        lake.extend_partition("camera_health", day, rows("camera_health", number, day=day), RUN)
+
+
+def extend_and_join(lake: Lake, writer: int) -> None:
+    """Two keep adding batches to a day while the others join its files and replace another day."""
+    for number in range(ROUNDS):
+        if writer < 2:
+            frame = rows("camera_health", 4 * ROUNDS)[writer::2][2 * number : 2 * number + 2]
+            lake.extend_partition("camera_health", DAY_1, frame, RUN)
+        elif writer == 2:
+            lake.maintain("camera_health")
+        else:
+            lake.maintain("camera_health")
+            day = DAY_1 + timedelta(days=1)
+            lake.replace_partition("camera_health", day, rows("camera_health", day=day), RUN)
+
+
+def extend_large_day(lake: Lake, mark: int) -> None:
+    lake.extend_partition("camera_health", DAY_1, large(float(mark)), RUN)
+
+
 def append_same_keys(lake: Lake, writer: int) -> None:
     for number in range(1, ROUNDS + 1):
         lake.append("cameras", rows("cameras", number), RUN, skip_existing=True)
@@ -56,7 +87,17 @@ def replace_large_day(lake: Lake, mark: int) -> None:
 
 JOBS = {
     job.__name__: job
-    for job in (different_days, same_day, append_same_keys, upsert_own_keys, replace_large_day)
+    for job in (
+        different_days,
+        same_day,
+        extend_one_day,
+        extend_own_days,
+        extend_and_join,
+        extend_large_day,
+        append_same_keys,
+        upsert_own_keys,
+        replace_large_day,
+    )
 }
 
 

@@ -7,11 +7,19 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 
+import polars as pl
 import pytest
 
 from fall_assets.lake import Lake
-from fall_assets_tests.lake.crew import LARGE, ROUNDS, Writer, large, replace_large_day
-from fall_assets_tests.lake.rows import DAY_1, RUN
+from fall_assets_tests.lake.crew import (
+    LARGE,
+    ROUNDS,
+    Writer,
+    extend_large_day,
+    large,
+    replace_large_day,
+)
+from fall_assets_tests.lake.rows import DAY_1, RUN, rows, same_rows
 
 WRITERS = 4
 
@@ -65,6 +73,38 @@ def test_of_processes_that_replace_one_day_at_once_one_wins_whole(
     left = lake.read("camera_health")
     assert left.height == 3
     assert left["cpu_percent"].n_unique() == 1
+
+
+def test_processes_that_extend_one_day_at_once_add_each_key_once(
+    crew: list[Writer], lake: Lake
+) -> None:
+    run_together(crew, lake, "extend_one_day")
+    left = lake.read("camera_health")
+    expected = rows("camera_health", 3 * ROUNDS)
+    key = ["camera_id", "at_utc"]
+    assert left.select(key).equals(expected.select(key))
+
+
+def test_processes_that_extend_different_days_at_once_lose_nothing(
+    crew: list[Writer], lake: Lake
+) -> None:
+    run_together(crew, lake, "extend_own_days")
+    for writer in range(WRITERS):
+        day = DAY_1 + timedelta(days=writer)
+        expected = rows("camera_health", ROUNDS, day=day)
+        assert lake.read("camera_health", days=[day])["at_utc"].equals(expected["at_utc"])
+    commits = [commit for commit in lake.history("camera_health") if commit["run_id"]]
+    assert len(commits) == WRITERS * ROUNDS
+
+
+def test_files_are_joined_beside_writers_and_no_row_is_lost_or_doubled(
+    crew: list[Writer], lake: Lake
+) -> None:
+    run_together(crew, lake, "extend_and_join")
+    expected = rows("camera_health", 4 * ROUNDS)
+    assert same_rows(lake.read("camera_health", days=[DAY_1]), expected, "camera_health")
+    day = DAY_1 + timedelta(days=1)
+    assert lake.read("camera_health", days=[day]).height == 5
 
 
 def test_processes_that_append_the_same_keys_at_once_add_each_once(
@@ -124,6 +164,30 @@ def test_a_writer_killed_before_its_commit_leaves_the_old_rows(
     assert set(folder.iterdir()) == set(lake.snapshot("camera_health").files)
     replace_large_day(lake, 2)
     assert lake.read("camera_health").equals(new)
+
+
+def test_a_writer_killed_while_it_extends_a_day_leaves_all_or_nothing_of_its_batch(
+    victim: Callable[[], Writer], lake: Lake
+) -> None:
+    before = rows("camera_health", 3).with_columns(cpu_percent=pl.lit(1.0))
+    lake.extend_partition("camera_health", DAY_1, before, RUN)
+    # Of the large batch, one key stands already: it is kept as it was.
+    new = large(2.0).cast(before.schema)
+    key = ["camera_id", "at_utc"]
+    after = pl.concat([before, new.join(before, on=key, how="anti")])
+    folder = lake.snapshot("camera_health").files[0].parent
+    files = set(folder.iterdir())
+    writer = victim()
+    writer.begin(lake, "extend_large_day", 2)
+    while set(folder.iterdir()) == files:
+        assert writer.process.poll() is None
+    writer.kill()
+    left = lake.read("camera_health")
+    assert left.height in (before.height, after.height)
+    assert same_rows(left, before if left.height == 3 else after, "camera_health")
+    # A run that is started again ends as an undisturbed one does.
+    extend_large_day(lake, 2)
+    assert same_rows(lake.read("camera_health"), after, "camera_health")
 
 
 @pytest.mark.parametrize("delay_s", [0.0, 0.1])

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
-from deltalake import DeltaTable, TableFeatures
+from deltalake import DeltaTable, TableFeatures, write_deltalake
 from deltalake.exceptions import CommitFailedError
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -246,6 +247,114 @@ def test_upsert_replaces_by_key_and_adds(lake: Lake) -> None:
     assert lake.upsert("cameras", changed, RUN) == version
 
 
+@settings(max_examples=30, deadline=None)
+@given(data=st.data(), table=st.sampled_from(BY_DAY))
+def test_extending_a_day_keeps_what_stands_and_repeating_changes_nothing(
+    prepared: Prepared, data: st.DataObject, table: str
+) -> None:
+    batches = [data.draw(frames(table)) for _ in range(3)]
+    other = rows(table, day=DAY_2)
+    expected = TABLES[table].empty()
+    with prepared(table) as lake:
+        lake.replace_partition(table, DAY_2, other, RUN)
+        for batch in batches:
+            new = batch.join(expected, on=list(TABLES[table].key), how="anti", nulls_equal=True)
+            expected = pl.concat([expected, new])
+            for _ in range(2):
+                version = lake.extend_partition(table, DAY_1, batch, RUN)
+                assert same_rows(lake.read(table, days=[DAY_1]), expected, table)
+                assert same_rows(lake.read(table, days=[DAY_2]), other, table)
+        assert lake.extend_partition(table, DAY_1, pl.concat(batches[:1]), RUN) == version
+        # What was extended can be replaced whole.
+        lake.replace_partition(table, DAY_1, batches[0], RUN)
+        assert same_rows(lake.read(table, days=[DAY_1]), batches[0], table)
+
+
+def test_extending_adds_one_file_and_says_who_did_it(lake: Lake) -> None:
+    lake.extend_partition("camera_health", DAY_1, rows("camera_health", 3), RUN)
+    before = set(lake.snapshot("camera_health").files)
+    lake.extend_partition("camera_health", DAY_1, rows("camera_health", 5), RUN)
+    after = set(lake.snapshot("camera_health").files)
+    assert before < after
+    assert len(after) == 2
+    newest = lake.history("camera_health", limit=1)[0]
+    assert (newest["run_id"], newest["rows_written"]) == ("run-1", 2)
+
+
+def test_extending_opens_no_file_of_another_day(lake: Lake) -> None:
+    for day in (DAY_1, DAY_2):
+        lake.replace_partition("camera_health", day, rows("camera_health", 3, day=day), RUN)
+    for file in lake.snapshot("camera_health").files:
+        if f"day={DAY_2}" in str(file):
+            file.write_bytes(b"not Parquet")
+    lake.extend_partition("camera_health", DAY_1, rows("camera_health", 5), RUN)
+    assert lake.read("camera_health", days=[DAY_1]).height == 5
+
+
+@settings(max_examples=20, deadline=None)
+@given(data=st.data(), table=st.sampled_from(BY_DAY))
+def test_bad_rows_never_extend_good_ones(
+    prepared: Prepared, data: st.DataObject, table: str
+) -> None:
+    with prepared(table) as lake:
+        lake.extend_partition(table, DAY_1, rows(table, 2), RUN)
+        version = lake.version(table)
+        with pytest.raises(InvalidRowsError):
+            lake.extend_partition(table, DAY_1, data.draw(spoilt(table)), RUN)
+        assert lake.version(table) == version
+        assert same_rows(lake.read(table), rows(table, 2), table)
+
+
+def _overtaken(monkeypatch: pytest.MonkeyPatch, by: Callable[[], object]) -> list[int]:
+    """Let `by` commit right before the next write is committed; counts the writes."""
+    writes: list[int] = []
+
+    def late(*arguments: Any, **settings: Any) -> None:
+        writes.append(len(writes))
+        if len(writes) == 1:
+            by()
+        write_deltalake(*arguments, **settings)
+
+    monkeypatch.setattr(lake_module, "write_deltalake", late)
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    return writes
+
+
+@pytest.mark.parametrize("way", ["extend_partition", "replace_partition"])
+@pytest.mark.parametrize("standing", [0, 2])
+def test_a_day_that_another_writes_meanwhile_is_looked_at_again(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, way: str, standing: int
+) -> None:
+    """Delta itself lets two appends pass, and an append after a replacement of nothing."""
+    table, frame = "camera_health", rows("camera_health", 6)
+    lake.extend_partition(table, DAY_2, rows(table, day=DAY_2), RUN)
+    lake.extend_partition(table, DAY_1, frame[:standing], RUN)
+    theirs = frame[:4].with_columns(cpu_percent=pl.lit(99.0))
+
+    def meanwhile() -> None:
+        monkeypatch.undo()
+        getattr(Lake(lake.root), way)(table, DAY_1, theirs, RUN)
+
+    _overtaken(monkeypatch, meanwhile)
+    lake.extend_partition(table, DAY_1, frame, RUN)
+    kept = 0 if way == "replace_partition" else standing
+    expected = pl.concat([frame[:kept], theirs[kept:], frame[4:]])
+    assert same_rows(lake.read(table, days=[DAY_1]), expected, table)
+
+
+def test_writers_who_extend_other_days_do_not_disturb(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = "camera_health"
+    lake.extend_partition(table, DAY_1, rows(table, 2), RUN)
+    other = Lake(lake.root)
+    later = rows(table, day=DAY_2)
+    writes = _overtaken(monkeypatch, lambda: other.extend_partition(table, DAY_2, later, RUN))
+    lake.extend_partition(table, DAY_1, rows(table, 6), RUN)
+    assert len(writes) == 2  # One of each: nothing was done again.
+    assert lake.rows(table) == 11
+
+
 def test_tables_by_day_and_others_are_written_each_in_its_way(lake: Lake) -> None:
     health, cameras = rows("camera_health"), rows("cameras")
     with pytest.raises(PermanentFailureError, match="with replace_partition"):
@@ -256,6 +365,8 @@ def test_tables_by_day_and_others_are_written_each_in_its_way(lake: Lake) -> Non
         lake.upsert("camera_health", health, RUN)
     with pytest.raises(PermanentFailureError, match="with replace, append or upsert"):
         lake.replace_partition("cameras", DAY_1, cameras, RUN)
+    with pytest.raises(PermanentFailureError, match="with replace, append or upsert"):
+        lake.extend_partition("cameras", DAY_1, cameras, RUN)
     with pytest.raises(PermanentFailureError, match="not partitioned by day"):
         lake.read("cameras", days=[DAY_1])
 

@@ -1,0 +1,251 @@
+"""What a segment tells before it is decoded: its packets, and small pictures of some key frames.
+
+What belongs here: reading those. What does not: what they mean (`gate`), and decoding in full
+(`sampling`). Imports PyAV.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import av.error
+import numpy as np
+from av.video.reformatter import VideoReformatter
+from numpy.typing import NDArray
+
+from fall_assets.features.gate import CompressedFacts, MotionGateSettings
+from fall_assets.features.sampling import UnreadableSegmentError
+from fall_assets.footage.media import open_media, video_stream
+
+if TYPE_CHECKING:
+    from av import Packet, VideoCodecContext, VideoFrame, VideoStream
+    from av.container import InputContainer
+
+_CELL_SIDE = 8
+_MAX_JUMP_S = 3600.0
+_CLOSE_S = 1.0
+
+
+def read_compressed(path: Path, settings: MotionGateSettings) -> CompressedFacts:
+    """Read all packets of a segment and decode some of its key frames.
+
+    Key frames are taken `key_every_s` or more apart, and the last one in any case. Memory holds 17
+    bytes a frame and the key pictures' cells, 1 kB each. Times count from the first frame that the
+    decoder shows, as `sampling.Segment` counts them. As there, frames whose time does not grow from
+    one group of pictures to the next are lost. Where times cannot be told (no time stamps, or a
+    first frame that is no key frame), the facts hold no key picture, so that the gate stays open.
+
+    Raises UnreadableSegmentError where the file cannot be opened, yields no frame, or has time
+    stamps that jump by more than an hour.
+    """
+    try:
+        container = open_media(path)
+    except (av.error.FFmpegError, OSError) as error:
+        raise _unreadable(path, f"cannot be opened: {error}") from error
+    with container:
+        stream = video_stream(container)
+        if stream is None:
+            raise _unreadable(path, "holds no video stream")
+        decoder = stream.codec_context
+        decoder.thread_count = 1
+        stream.thread_type = "NONE"
+        reading = _Reading(decoder, settings)
+        for packet in _packets(container, stream, reading):
+            reading.take(packet)
+        reading.finish()
+        if reading.first is None:
+            raise _unreadable(path, "yields no frame")
+        rate = float(stream.average_rate or stream.guessed_rate or 25)
+        return reading.facts(path, float(stream.time_base or 0), rate)
+
+
+@dataclass
+class _Reading:
+    """What was read so far; times are in units of the stream's time base until the end."""
+
+    decoder: VideoCodecContext
+    settings: MotionGateSettings
+    stamps: array[int] = field(default_factory=lambda: array("q"))
+    sizes: array[int] = field(default_factory=lambda: array("q"))
+    keys: bytearray = field(default_factory=bytearray)
+    key_stamps: list[int] = field(default_factory=list)
+    cells: list[NDArray[np.float32]] = field(default_factory=list)
+    lost: int = 0
+    first: VideoFrame | None = None
+    is_timeless: bool = False
+
+    def __post_init__(self) -> None:
+        self._scaler = VideoReformatter()
+        self._latest: int | None = None
+        self._group_after: int | None = None
+        self._next_key: int | None = None
+        self._pending: Packet[VideoStream] | None = None
+
+    def take(self, packet: Packet[VideoStream]) -> None:
+        """Take a packet in the order of the file."""
+        if self.first is None:
+            self._look_for_first(packet)
+        if packet.is_discard:
+            return
+        stamp = packet.pts if packet.pts is not None else packet.dts
+        if stamp is None:
+            self.is_timeless = True
+            return
+        if packet.is_keyframe:
+            self._group_after = self._latest
+        if self._group_after is not None and stamp <= self._group_after:
+            self.lost += 1
+            return
+        self._latest = stamp if self._latest is None else max(self._latest, stamp)
+        self.stamps.append(stamp)
+        self.sizes.append(packet.size)
+        self.keys.append(packet.is_keyframe)
+        if packet.is_corrupt:
+            self.lost += 1
+        elif packet.is_keyframe and self.first is not None:
+            self._consider(packet, stamp)
+
+    def finish(self) -> None:
+        """The file has ended."""
+        if self.first is None:
+            self._accept(self._decoded(None))
+        pending = self._pending
+        if pending is not None and pending.time_base is not None:
+            stamp = cast("int", pending.pts if pending.pts is not None else pending.dts)
+            if not self.key_stamps or (stamp - self.key_stamps[-1]) * pending.time_base > _CLOSE_S:
+                self._picture(pending, stamp)
+
+    def facts(self, path: Path, base: float, rate: float) -> CompressedFacts:
+        """Everything, in seconds from the first frame."""
+        first = self.first.pts if self.first is not None else None
+        if self.is_timeless or first is None or base <= 0 or not len(self.stamps):
+            return self._timeless(rate)
+        stamps = np.frombuffer(self.stamps, np.int64)
+        order = np.argsort(stamps, kind="stable")
+        order = order[stamps[order] >= first]
+        # Two frames of one moment: one of them is never shown.
+        kept = np.concatenate(([True], np.diff(stamps[order]) > 0))[: len(order)]
+        self.lost += len(order) - int(kept.sum())
+        order = order[kept]
+        times_s = (stamps[order] - first) * base
+        is_key = np.frombuffer(bytes(self.keys), np.bool_)[order]
+        if not len(times_s):
+            return self._timeless(rate)
+        jump = int(np.argmax(np.diff(times_s, prepend=0.0)))
+        if times_s[jump] - (times_s[jump - 1] if jump else 0.0) > _MAX_JUMP_S:
+            raise _unreadable(
+                path,
+                f"has time stamps that jump from {times_s[jump - 1]:.1f} to {times_s[jump]:.1f} s",
+            )
+        key_s = (np.array(self.key_stamps, np.int64) - first) * base
+        cells = np.array(self.cells, np.float32).reshape(-1, self.settings.rows, self.settings.columns)
+        shown = key_s >= 0 if is_key[0] else np.zeros(len(key_s), np.bool_)
+        return CompressedFacts(
+            times_s=times_s,
+            sizes=np.frombuffer(self.sizes, np.int64)[order],
+            is_key=is_key,
+            key_s=key_s[shown],
+            cells=cells[shown],
+            duration_s=_duration_s(times_s, rate),
+            first_pts=first,
+            lost=self.lost,
+        )
+
+    def _timeless(self, rate: float) -> CompressedFacts:
+        """Frames as evenly as the container says, in the order of the file."""
+        count = max(len(self.sizes), 1)
+        times_s = np.arange(count) / rate
+        sizes = np.zeros(count, np.int64)
+        sizes[: len(self.sizes)] = np.frombuffer(self.sizes, np.int64)
+        is_key = np.arange(count) == 0
+        grid = (0, self.settings.rows, self.settings.columns)
+        return CompressedFacts(
+            times_s, sizes, is_key, np.zeros(0), np.zeros(grid, np.float32), count / rate, 0, self.lost
+        )
+
+    def _look_for_first(self, packet: Packet[VideoStream]) -> None:
+        if packet.size:
+            self._accept(self._decoded(packet))
+
+    def _accept(self, frames: list[VideoFrame]) -> None:
+        """Keep the first frame that is shown: its time is the zero of all others."""
+        if not frames:
+            return
+        self.first = frames[0]
+        if frames[0].pts is not None:
+            self._keep(frames[0], frames[0].pts)
+        self.decoder.flush_buffers()
+
+    def _consider(self, packet: Packet[VideoStream], stamp: int) -> None:
+        if self._next_key is None or stamp >= self._next_key:
+            self._picture(packet, stamp)
+            self._pending = None
+        else:
+            self._pending = packet
+
+    def _picture(self, packet: Packet[VideoStream], stamp: int) -> None:
+        if self.key_stamps and stamp <= self.key_stamps[-1]:
+            return
+        frames = self._decoded(packet) + self._decoded(None)
+        self.decoder.flush_buffers()
+        if frames:
+            self._keep(frames[0], stamp)
+
+    def _keep(self, frame: VideoFrame, stamp: int) -> None:
+        rows, columns = self.settings.rows, self.settings.columns
+        # FFmpeg's filters have a limited length: it scales to some pixels a cell, numpy the rest.
+        small = self._scaler.reformat(
+            frame,
+            width=columns * _CELL_SIDE,
+            height=rows * _CELL_SIDE,
+            format="gray",
+            interpolation="AREA",
+            threads=1,
+        ).to_ndarray()
+        squares = small.reshape(rows, _CELL_SIDE, columns, _CELL_SIDE)
+        self.cells.append(squares.mean(axis=(1, 3), dtype=np.float32))
+        self.key_stamps.append(stamp)
+        if frame.time_base:
+            self._next_key = stamp + round(self.settings.key_every_s / frame.time_base)
+
+    def _decoded(self, packet: Packet[VideoStream] | None) -> list[VideoFrame]:
+        try:
+            return self.decoder.decode(packet)
+        except av.error.EOFError:
+            return []
+        except av.error.FFmpegError:
+            self.lost += 1
+            return []
+
+
+def _packets(
+    container: InputContainer, stream: VideoStream, reading: _Reading
+) -> Iterator[Packet[VideoStream]]:
+    packets = container.demux(stream)
+    with suppress(StopIteration):
+        while True:
+            try:
+                packet = next(packets)
+            except av.error.FFmpegError:
+                # The container breaks off here; what was read so far stands.
+                reading.lost += 1
+                return
+            if packet.size:
+                yield packet
+
+
+def _duration_s(times_s: NDArray[np.float64], rate: float) -> float:
+    """The last frame is shown as long as its predecessors were."""
+    step = float(np.median(np.diff(times_s))) if len(times_s) > 1 else 1 / rate
+    return float(times_s[-1]) + step
+
+
+def _unreadable(path: Path, what: str) -> UnreadableSegmentError:
+    return UnreadableSegmentError(
+        f"{path} {what}; quarantine it or have the recorder write it again"
+    )
