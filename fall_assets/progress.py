@@ -91,7 +91,7 @@ class ProgressLog:
         if self._is_over:
             return
         if self._bar is None:
-            from tqdm import tqdm  # type: ignore[import-untyped]
+            from tqdm import tqdm
 
             self._bar = tqdm(
                 desc=line,

@@ -15,8 +15,10 @@ from pathlib import Path
 
 import click
 
+from fall_assets.progress import SCREEN
 from fall_assets.site import Site, project_root
 
+_CLEAR_LINE = "\r\x1b[K"
 _FAILURE = re.compile(r"(?!dagster\._core\.errors)[\w.]+(Error|Failure|Exception): ")
 
 
@@ -31,24 +33,29 @@ def run_job(site: Site, job: str, tags: Mapping[str, str]) -> int:
         *("--tags", json.dumps(dict(tags))),
     ]
     (project_root() / "data" / "dagster").mkdir(parents=True, exist_ok=True)
+    # The run draws its bars on our terminal; its output is a pipe.
+    screen = os.dup(sys.stderr.fileno()) if sys.stderr.isatty() else None
     log = site.root / "logs" / f"{job}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with (
         log.open("w") as kept,
         subprocess.Popen(  # noqa: S603
             command,
-            env=environment(),
+            env=environment() | ({} if screen is None else {SCREEN: str(screen)}),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            pass_fds=() if screen is None else (screen,),
         ) as process,
     ):
+        if screen is not None:
+            os.close(screen)
         if process.stdout is None:
             raise RuntimeError("the job's output cannot be read")
         for line in process.stdout:
             kept.write(line)
             if shown := _worth_showing(line):
-                click.echo(shown)
+                click.echo(shown if screen is None else f"{_CLEAR_LINE}{shown}")
     if process.returncode:
         click.echo(f"the run failed; its whole log is in {log}", err=True)
     return process.returncode

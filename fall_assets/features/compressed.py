@@ -143,7 +143,9 @@ class _Reading:
                 f"has time stamps that jump from {times_s[jump - 1]:.1f} to {times_s[jump]:.1f} s",
             )
         key_s = (np.array(self.key_stamps, np.int64) - first) * base
-        cells = np.array(self.cells, np.float32).reshape(-1, self.settings.rows, self.settings.columns)
+        cells = np.array(self.cells, np.float32).reshape(
+            -1, self.settings.rows, self.settings.columns
+        )
         shown = key_s >= 0 if is_key[0] else np.zeros(len(key_s), np.bool_)
         return CompressedFacts(
             times_s=times_s,
@@ -165,7 +167,14 @@ class _Reading:
         is_key = np.arange(count) == 0
         grid = (0, self.settings.rows, self.settings.columns)
         return CompressedFacts(
-            times_s, sizes, is_key, np.zeros(0), np.zeros(grid, np.float32), count / rate, 0, self.lost
+            times_s,
+            sizes,
+            is_key,
+            np.zeros(0),
+            np.zeros(grid, np.float32),
+            count / rate,
+            0,
+            self.lost,
         )
 
     def _look_for_first(self, packet: Packet[VideoStream]) -> None:

@@ -20,8 +20,8 @@ from fall_assets.labelling.automatic import SOURCE as AUTOMATIC
 from fall_assets.labelling.automatic import automatic_clips, choose_automatic
 from fall_assets.labelling.splits import assign_folds
 from fall_assets.labelling.taxonomy import TAXONOMY_VERSION
-from fall_assets.lake.registry import one_row, table
-from fall_assets.learning.dataset import LearningSet
+from fall_assets.lake.registry import TABLES, one_row, table
+from fall_assets.learning.dataset import COLUMNS, LearningSet
 from fall_assets.learning.detector import ALGORITHM
 from fall_assets.learning.events import EventSettings
 from fall_assets.learning.metrics import VideoOutcome, outcome
@@ -168,21 +168,21 @@ def load_training_set(work: Work, training_set_id: str | None = None) -> Trainin
 def load_learning_set(work: Work, training_set: TrainingSet) -> LearningSet:
     """Read everything that a training set names, at its pinned versions."""
     pins = training_set.pins
-    videos = training_set.manifest["video_id"].unique().to_list()
-    days: Sequence[date] = sorted(set(training_set.manifest["day"]))
+    days = training_set.manifest["day"].unique().sort().to_list()
 
     def pinned(name: str) -> pl.DataFrame:
-        rows = work.lake.read(name, days=days, version=pins[name])
-        return rows.filter(pl.col("video_id").is_in(videos))
+        return work.lake.read(
+            name,
+            days=days if TABLES[name].by_day else None,
+            columns=COLUMNS[name],
+            version=pins[name],
+        )
 
-    feature_set = training_set.row["feature_set"]
-    return LearningSet.from_tables(
-        clips=training_set.manifest,
-        videos=pinned("videos"),
-        labels=pinned("labels"),
-        cameras=work.lake.read("cameras", version=pins["cameras"]),
-        pose_tracks=pinned("pose_tracks").filter(pl.col("feature_set") == feature_set),
-    )
+    # Segments without clips are left out where tables are joined.
+    frames = {name: pinned(name) for name in COLUMNS}
+    of_the_set = pl.col("feature_set") == training_set.row["feature_set"]
+    frames["pose_tracks"] = frames["pose_tracks"].filter(of_the_set)
+    return LearningSet.from_tables(clips=training_set.manifest, **frames)
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,8 @@ def run(site: TestSite, request: dg.RunRequest, job: str) -> None:
 def automate(site: TestSite, cursor: Any = None) -> tuple[set[tuple[str, str]], Any]:
     """Ticks of the data automation until nothing is asked for; what was computed, by day."""
     selection = dg.AssetSelection.assets(
-        "labels", "clips", "features", "pose_tracks", "predictions", "alerts", "drift_report"
+        *("labels", "clips", "motion_gate", "sequences", "pose_tracks", "features"),
+        *("predictions", "alerts", "drift_report"),
     )
     computed: set[tuple[str, str]] = set()
     for _ in range(10):

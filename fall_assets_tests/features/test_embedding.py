@@ -282,7 +282,7 @@ def test_what_torchvision_has_not_is_said(
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Files of a network that was trained on three classes, elsewhere."""
-    from torchvision import models  # type: ignore[import-untyped]
+    from torchvision import models
 
     torch.manual_seed(5)
     state = models.mobilenet_v3_small(weights=None, num_classes=3).state_dict()

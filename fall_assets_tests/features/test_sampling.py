@@ -182,7 +182,8 @@ def test_a_plan_decodes_what_it_names_and_nothing_else(
 def test_a_plan_can_be_opened_at_a_single_frame(long_clip: Path) -> None:
     plan = Plan(zero_of(long_clip), [(9.0, 10.0)], [2.0, 5.0])
     segment = Segment(long_clip)
-    times, singles = [], []
+    times: list[float] = []
+    singles: list[float] = []
     for time_s, _frame, is_single in segment.decode_planned(plan):
         (singles if is_single else times).append(round(time_s, 3))
         if is_single and time_s == pytest.approx(5.0):

@@ -113,7 +113,7 @@ def _lite0(weights: Path | None) -> tuple[nn.Module, Tensor, Tensor]:
 
 
 def _torchvision(name: str, weights: Path | None) -> tuple[nn.Module, Tensor, Tensor]:
-    from torchvision import models  # type: ignore[import-untyped]
+    from torchvision import models
 
     if name not in models.list_models(module=models):
         raise PermanentFailureError(

@@ -163,7 +163,7 @@ def _packaged() -> Path:
 
 def _published(settings: EmbeddingSettings) -> Path:
     import torch.hub
-    from torchvision.models import get_model_weights  # type: ignore[import-untyped]
+    from torchvision.models import get_model_weights
 
     try:
         published = get_model_weights(settings.backbone)
