@@ -37,6 +37,8 @@ _FEWEST_QUIET = 8
 """With fewer quiet bins nothing is known of what is usual."""
 
 _FEWEST_PICTURES = 3
+_LOUD = 3.0
+_CELLS = 2
 _ROUNDING_S = 1e-6
 
 
@@ -54,8 +56,8 @@ class MotionGateSettings:
         packet_sigmas: bytes so many (robust) standard deviations above the quiet median open,
         packet_share: if they are also above the median by this share of it,
         packet_floor: and by this share of a key frame.
-        cell_level: a cell has changed by so much, at least, and by `cell_times` what it changes by
-            from picture to picture otherwise,
+        cell_level: two cells (or one twice) have changed by so much, at least, and by `cell_times`
+            what they change by from picture to picture otherwise,
         cell_times: of which
         cell_cap: no more than this counts in a segment shorter than `learned_s`, where a person who
             never rests might be taken for a fan,
@@ -77,12 +79,12 @@ class MotionGateSettings:
     packet_share: float = 0.6
     packet_floor: float = 0.005
     cell_level: float = 6.0
-    cell_times: float = 4.0
-    cell_cap: float = 6.0
+    cell_times: float = 5.0
+    cell_cap: float = 4.0
     cell_cap_learned: float = 12.0
     learned_s: float = 600.0
     before_s: float = 2.0
-    after_s: float = 11.5
+    after_s: float = 11.0
     shortest_s: float = 16.0
     glance_s: float = 15.0
     somebody_s: float = 3.0
@@ -153,13 +155,14 @@ def open_stretches(facts: CompressedFacts, settings: MotionGateSettings) -> list
     if len(facts.key_s) < _FEWEST_PICTURES:
         return [Stretch(0.0, facts.duration_s, "unknown")]
     changed = changed_pairs(facts, settings)
-    active = active_bins(facts, changed, settings)
-    if active is None:
+    bins = active_bins(facts, changed, settings)
+    if bins is None:
         return [Stretch(0.0, facts.duration_s, "unknown")]
+    active, loud = bins
     signs = [(start, end, "packets") for start, end in _runs(active, settings.bin_s)]
     for start, end in _pair_spans(facts, changed):
-        # Packets say more precisely when it was, where they say anything.
-        inside = active[int(start / settings.bin_s) : int(end / settings.bin_s) + 1]
+        # Packets say more precisely when it was, where they speak up.
+        inside = loud[int(start / settings.bin_s) : int(end / settings.bin_s) + 1]
         if not inside.any():
             signs.append((start, end, "picture"))
     keys = facts.times_s[facts.is_key]
@@ -183,18 +186,21 @@ def changed_pairs(facts: CompressedFacts, settings: MotionGateSettings) -> NDArr
     moved = np.abs(moved - np.median(moved, axis=1, keepdims=True))
     is_long = facts.duration_s >= settings.learned_s
     cap = settings.cell_cap_learned if is_long else settings.cell_cap
-    ordinary = np.minimum(np.median(moved, axis=0), cap)
+    own = np.median(moved, axis=0)
+    # What most cells do (flicker) is told better by all of them than by one in a few pictures.
+    ordinary = np.minimum(np.maximum(own, np.median(own)), cap)
     threshold = np.maximum(settings.cell_level, settings.cell_times * ordinary)
-    changed: NDArray[np.bool_] = (moved > threshold).any(axis=1)
-    return changed
+    # One cell alone must be sure of it: noise has hundreds of cells to try.
+    changed: NDArray[np.bool_] = (moved > threshold).sum(axis=1) >= _CELLS
+    return changed | (moved > 2 * threshold).any(axis=1)
 
 
 def active_bins(
     facts: CompressedFacts, changed: NDArray[np.bool_], settings: MotionGateSettings
-) -> NDArray[np.bool_] | None:
-    """Shape (bins,): where frames between key frames take more bytes than in a still room.
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]] | None:
+    """Where frames between key frames take more bytes than in a still room, and much more.
 
-    What is usual is told by bins between key pictures that are alike. None where there are too few
+    Both have shape (bins,). What is usual is told by bins between key pictures that are alike. None where there are too few
     of them.
     """
     between = ~facts.is_key
@@ -220,8 +226,8 @@ def active_bins(
     above = level > usual + margin
     # One bin alone is a hiccup of the encoder, unless it is far above.
     near = np.convolve(above, np.ones(3), mode="same") >= 2
-    active: NDArray[np.bool_] = above & (near | (level > usual + 3 * margin))
-    return active
+    loud: NDArray[np.bool_] = level > usual + _LOUD * margin
+    return (above & near) | loud, loud
 
 
 def duty(stretches: Sequence[Stretch], duration_s: float) -> float:
