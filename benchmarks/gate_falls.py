@@ -25,6 +25,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -49,7 +50,7 @@ Luma = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Coding:
-    """One way to encode: seconds between key frames, bits, and how much of the still time is made."""
+    """One way to encode: seconds between key frames, bits, and which part of the still time."""
 
     name: str
     gop_s: float
@@ -95,6 +96,7 @@ class Film:
 
     @property
     def seconds(self) -> float:
+        """Its length."""
         return len(self.frames) / self.fps
 
 
@@ -115,6 +117,7 @@ class Outcome:
 
     @property
     def is_lost(self) -> bool:
+        """Whether the gate breaks its promise."""
         return self.before_s < BEFORE_S or self.after_s < AFTER_S
 
 
@@ -151,7 +154,8 @@ def load(path: Path) -> Film:
         frames = np.stack([f.to_ndarray(format="gray") for f in container.decode(stream)])
     height, width = frames.shape[1] // 2 * 2, frames.shape[2] // 2 * 2
     frames = frames[:, :height, :width]
-    return Film(frames, fps, _noise(frames))
+    luma = frames.astype(np.uint8, copy=False)
+    return Film(luma, fps, _noise(luma))
 
 
 def _noise(frames: Luma) -> float:
@@ -163,7 +167,7 @@ def _noise(frames: Luma) -> float:
     codes what the sensor gives.
     """
     squares = np.zeros(_blocks(frames[0].astype(np.float32)).shape[::2])
-    for before, after in zip(frames[:-1], frames[1:], strict=True):
+    for before, after in pairwise(frames):
         squares += _blocks(np.square(after.astype(np.float32) - before)).mean(axis=(1, 3))
     light = _blocks(frames[0].astype(np.float32)).mean(axis=(1, 3))
     lit = (light > 24) & (light < 232)

@@ -87,9 +87,7 @@ def _longest_s(spans: Iterable[Moments]) -> float:
     return longest
 
 
-def _by_hour(
-    day: date, footage: Iterable[Moments], spans: Iterable[Moments]
-) -> list[float | None]:
+def _by_hour(day: date, footage: Iterable[Moments], spans: Iterable[Moments]) -> list[float | None]:
     there, opened = _hours(day, footage), _hours(day, spans)
     return [
         round(min(1.0, opened[hour] / there[hour]), 4) if there[hour] else None

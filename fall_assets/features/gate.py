@@ -191,8 +191,9 @@ def changed_pairs(facts: CompressedFacts, settings: MotionGateSettings) -> NDArr
     ordinary = np.minimum(np.maximum(own, np.median(own)), cap)
     threshold = np.maximum(settings.cell_level, settings.cell_times * ordinary)
     # One cell alone must be sure of it: noise has hundreds of cells to try.
-    changed: NDArray[np.bool_] = (moved > threshold).sum(axis=1) >= _CELLS
-    return changed | (moved > 2 * threshold).any(axis=1)
+    several = (moved > threshold).sum(axis=1) >= _CELLS
+    changed: NDArray[np.bool_] = several | (moved > 2 * threshold).any(axis=1)
+    return changed
 
 
 def active_bins(
@@ -200,8 +201,8 @@ def active_bins(
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]] | None:
     """Where frames between key frames take more bytes than in a still room, and much more.
 
-    Both have shape (bins,). What is usual is told by bins between key pictures that are alike. None where there are too few
-    of them.
+    Both have shape (bins,). What is usual is told by bins between key pictures that are alike. None
+    where there are too few of them.
     """
     between = ~facts.is_key
     number = (facts.times_s[between] / settings.bin_s).astype(np.int64)

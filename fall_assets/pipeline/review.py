@@ -120,9 +120,8 @@ def _day(work: Work, day: date, models: _Models, feedback: pl.DataFrame) -> pl.D
     """The day's pieces that are worth ranking, and those that are labelled; None without any."""
     lake, settings = work.lake, work.site.settings.review
     videos = lake.read("videos", days=[day], where=pl.col("deleted_utc").is_null())
-    features = lake.read(
-        "features", days=[day], where=pl.col("feature_set") == work.site.settings.features.detector.version
-    )
+    detector_set = work.site.settings.features.detector.version
+    features = lake.read("features", days=[day], where=pl.col("feature_set") == detector_set)
     labels = lake.read("labels", days=[day], where=pl.col("source") != AUTOMATIC)
     pieces = labelled_share(cut_pieces(videos, features, settings), labels)
     if pieces.is_empty():

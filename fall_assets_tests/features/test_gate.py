@@ -27,7 +27,7 @@ FPS, GOP_S = 25, 2
 ROWS, COLUMNS = SETTINGS.rows, SETTINGS.columns
 Cells = NDArray[np.float64]
 Show = Callable[[np.random.Generator, NDArray[np.float64]], Cells]
-"""What a camera shows besides: added to the cells at the key pictures' times, (k, rows, columns)."""
+"""What a camera shows besides, at the times of the key pictures: (k, rows, columns)."""
 
 
 @dataclass(frozen=True)

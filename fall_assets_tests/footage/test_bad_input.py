@@ -107,7 +107,7 @@ def test_what_is_taken_in_survives_the_extraction_of_features(
         for bad in BAD_FILES
         if bad.is_good
     ]
-    results = list(extract_all(videos, FeatureSettings(), deadline_s=100))
+    results = list(extract_all(videos, [FeatureSettings()], deadline_s=100))
     assert {result.video.video_id: result.error for result in results} == {
         video.video_id: None for video in videos
     }
