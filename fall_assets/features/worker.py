@@ -14,7 +14,7 @@ from pathlib import Path
 from fall_assets import processes
 from fall_assets.features import wire
 from fall_assets.features.segments import SegmentFeatures, VideoRef
-from fall_assets.features.settings import FeatureSettings
+from fall_assets.features.settings import EmbeddingSettings, FeatureSettings
 
 Work = Callable[[VideoRef], SegmentFeatures]
 Weights = Mapping[str, Path | None]
@@ -25,6 +25,9 @@ MEMORY_BYTES = 4 << 30
 segment and not of the machine.
 """
 
+BACKBONE_MEMORY_BYTES = 16 << 30
+"""The same with a backbone: CUDA maps gigabytes for itself."""
+
 
 def serve(prepare: Callable[[Sequence[FeatureSettings], Weights], Work]) -> None:
     """Answer segments from standard input until it ends (see `processes.serve`).
@@ -33,8 +36,10 @@ def serve(prepare: Callable[[Sequence[FeatureSettings], Weights], Work]) -> None
     """
 
     def prepared(greeting: processes.Message) -> processes.Work:
-        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
         sets = [FeatureSettings.from_dict(one) for one in greeting["sets"]]
+        has_backbone = any(isinstance(one.extractor, EmbeddingSettings) for one in sets)
+        memory = BACKBONE_MEMORY_BYTES if has_backbone else MEMORY_BYTES
+        resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
         weights = {
             version: None if path is None else Path(path)
             for version, path in greeting["weights"].items()

@@ -104,7 +104,8 @@ def wilson(successes: int, trials: int, z: float = _Z_95) -> tuple[float, float]
     spread = z * z / trials
     middle = (share + spread / 2) / (1 + spread)
     half = z / (1 + spread) * math.sqrt(share * (1 - share) / trials + spread / (4 * trials))
-    return max(0.0, middle - half), min(1.0, middle + half)
+    # Rounding must not put the share itself outside.
+    return max(0.0, min(middle - half, share)), min(1.0, max(middle + half, share))
 
 
 def outcome(video: ScoredVideo, settings: EventSettings) -> VideoOutcome:

@@ -99,6 +99,7 @@ def serving(serving_site: Path, tmp_path: Path) -> Work:
 
 def _features(videos: pl.DataFrame) -> pl.DataFrame:
     figures = {"fps": 10.0, "brightness": 0.5, "contrast": 0.2, "sharpness": 0.1, "noise": 0.0}
+    figures |= {"watched": 1.0, "lying": 0.0}
     figures |= {"motion_max": 0.1, "people": 1.0, "keypoint_score": 0.6, "person_height": 0.5}
     rows = [
         {
