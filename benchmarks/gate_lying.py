@@ -3,8 +3,8 @@
 Of each real fall a recording is made of its film's last frame alone, with noise as in
 `gate_falls`: somebody lies there from the beginning, and nothing moves. It goes through the whole
 pass with the gate and without it. A person counts as reported where a window of `features` has
-somebody who lies. The peer is the pass without a gate: who it does not see lying (the pose network
-misses some) cannot be asked of the gate.
+somebody who lies. The peer is half a minute without a gate: who it does not see lying (the pose network
+misses some) cannot be asked of the gate, which has a minute of the same.
 
     python -m benchmarks.gate_lying [--footage ../shared/footage] [--falls N]
 """
@@ -24,7 +24,7 @@ from benchmarks.gate_falls import REPOSITORY, Coding, Film, falls_of, load, reco
 from fall_assets.features import FeatureSettings, VideoRef
 from fall_assets.features.extract import Team, extract
 
-FPS, STILL_S = 10.0, 30.0
+FPS, PEER_S, GATED_S = 10.0, 30.0, 60.0
 CODING = Coding("vbr", 2.0)
 
 
@@ -55,11 +55,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="lying-") as folder:
         for number, fall in enumerate(falls, start=1):
             film = load(fall.path)
-            path = Path(folder) / f"{number}.mp4"
-            record(Film(film.frames[-1:], FPS, film.noise), path, CODING, STILL_S / 2, number)
+            still = Film(film.frames[-1:], FPS, film.noise)
+            path = Path(folder) / "still.mp4"
+            record(still, path, CODING, PEER_S / 2, number)
             peer, _ = lies(path, whole)
+            record(still, path, CODING, GATED_S / 2, number)
             ours, share = lies(path, gated)
-            path.unlink()
             shares.append(share)
             seen += peer
             reported += peer and ours

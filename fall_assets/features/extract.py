@@ -103,6 +103,7 @@ class _Gate:
     stretches: list[Stretch]
     glances: int = 0
     somebody_s: float = -math.inf
+    tries: int = 0
 
     @property
     def spans(self) -> list[Span]:
@@ -210,10 +211,13 @@ class _Pass:
         gate.glances += 1
         members = [member for member in self._members if member.settings.gate == gate.settings]
         seen = [member.glance(time_s, frame) for member in members]
-        due = time_s >= gate.somebody_s + gate.settings.somebody_every_s
-        if not (due and any(seen)):
+        if time_s >= gate.somebody_s + gate.settings.somebody_every_s:
+            gate.somebody_s, gate.tries = time_s, 0
+        # Who lies scores high now and then only: one look may not be enough to believe it.
+        believed = any(member.followed_since(gate.somebody_s) for member in members)
+        if believed or gate.tries >= gate.settings.somebody_tries or not any(seen):
             return None
-        gate.somebody_s = time_s
+        gate.tries += 1
         until_s = time_s + gate.settings.somebody_s
         for member in members:
             member.open(time_s, until_s)
@@ -318,6 +322,13 @@ class _Member:
         self.spans = _joined([*self.spans, (start_s, end_s)])
         # The glance that said so is the first of the samples that follow.
         self._measured.glances = [one for one in self._measured.glances if one[0] != start_s]
+
+    def followed_since(self, time_s: float) -> bool:
+        """Whether somebody was followed in a stretch that began at that moment or later."""
+        first = math.ceil((time_s - _HALF_MS) * self.settings.sample_hz)
+        if self._span is not None:
+            self._end()
+        return any(isinstance(part, Track) and part.first >= first for part in self._parts)
 
     def glance(self, time_s: float, frame: VideoFrame) -> bool:
         """Look at a single picture; whether somebody may be in it."""

@@ -67,8 +67,9 @@ class MotionGateSettings:
         after_s: kept open so long after the last one.
         shortest_s: shorter segments are let through whole.
         glance_s: while shut, single pictures so far apart are looked at.
-        somebody_s: where a glance sees somebody, it opens for so long,
-        somebody_every_s: but no more often than this.
+        somebody_s: where a glance may see somebody, it opens for so long,
+        somebody_tries: at so many glances, until somebody is believed to be there,
+        somebody_every_s: and all of this no more often than once in this time.
     """
 
     key_every_s: float = 4.0
@@ -88,6 +89,7 @@ class MotionGateSettings:
     shortest_s: float = 16.0
     glance_s: float = 15.0
     somebody_s: float = 3.0
+    somebody_tries: int = 4
     somebody_every_s: float = 300.0
 
     def __post_init__(self) -> None:
@@ -96,7 +98,7 @@ class MotionGateSettings:
                 raise PermanentFailureError(
                     f"{name} of the motion gate must be a number above 0, not {value!r}"
                 )
-        for name in ("columns", "rows"):
+        for name in ("columns", "rows", "somebody_tries"):
             if not isinstance(getattr(self, name), int) or getattr(self, name) > 64:
                 raise PermanentFailureError(
                     f"{name} of the motion gate must be a whole number up to 64, not "
