@@ -3,8 +3,8 @@
 Of each real fall a recording is made of its film's last frame alone, with noise as in
 `gate_falls`: somebody lies there from the beginning, and nothing moves. It goes through the whole
 pass with the gate and without it. A person counts as reported where a window of `features` has
-somebody who lies. The peer is half a minute without a gate: who it does not see lying (the pose network
-misses some) cannot be asked of the gate, which has a minute of the same.
+somebody who lies. The peer is half a minute without a gate: who it does not see lying (the pose
+network misses some) cannot be asked of the gate, which has a minute of the same.
 
     python -m benchmarks.gate_lying [--footage ../shared/footage] [--falls N]
 """
