@@ -46,3 +46,48 @@ def test_the_environment_decides_where_things_are(
     assert site.landing == tmp_path / "recordings"
     assert site.lake_root == tmp_path / "ward" / "lake"
     assert not site.is_simulated
+
+
+def test_feature_sets_come_from_the_settings(tmp_path: Path) -> None:
+    path = tmp_path / "site.toml"
+    path.write_text(
+        """
+[features]
+workers = 3
+[features.detector]
+sample_hz = 8.0
+gate = { after_s = 15.0 }
+[[features.more]]
+extractor = { kind = "embedding", backbone = "efficientnet_lite0" }
+picture = { long_side = 224, colour = false }
+sample_hz = 2.0
+[[features.more]]
+extractor = { kind = "motion", columns = 16 }
+picture = { long_side = 160, colour = false, crop = { x0 = 0.0, y0 = 0.2, x1 = 1.0, y1 = 1.0 } }
+"""
+    )
+    features = read_settings(path).features
+    detector, embedding, motion = features.sets
+    assert (features.workers, detector.sample_hz) == (3, 8.0)
+    assert detector.gate is not None
+    assert detector.gate.after_s == 15.0
+    assert embedding.version.startswith("embedding-")
+    assert motion.picture.crop.y0 == 0.2
+    assert read_settings(path).features.sets == features.sets
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[features.detector]\nsample = 3", r"features\] detector: .*'sample'"),
+        ('[features.detector.extractor]\nkind = "motion"', "must be a set of people"),
+        ("[[features.more]]\nsample_hz = 0", "sample_hz"),
+        ("[features]\nworkers = 0", "workers"),
+        ("[features]\nmore = 3", "list of tables"),
+    ],
+)
+def test_feature_sets_that_cannot_be_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "site.toml"
+    path.write_text(text)
+    with pytest.raises(SettingsError, match=message):
+        read_settings(path)
