@@ -10,6 +10,7 @@ from array import array
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -34,11 +35,12 @@ _CLOSE_S = 1.0
 def read_compressed(path: Path, settings: MotionGateSettings) -> CompressedFacts:
     """Read all packets of a segment and decode some of its key frames.
 
-    Key frames are taken `key_every_s` or more apart, and the last one in any case. Memory holds 17
-    bytes a frame and the key pictures' cells, 1 kB each. Times count from the first frame that the
-    decoder shows, as `sampling.Segment` counts them. As there, frames whose time does not grow from
-    one group of pictures to the next are lost. Where times cannot be told (no time stamps, or a
-    first frame that is no key frame), the facts hold no key picture, so that the gate stays open.
+    Key frames are taken `key_every_s` or more apart, the last one in any case, and the last frame
+    of all. Memory holds 17 bytes a frame, 1 kB per key picture, and the packets of one group of
+    pictures. Times count from the first frame that the decoder shows, as
+    `sampling.Segment` counts them. As there, frames whose time does not grow from one group of
+    pictures to the next are lost. Where times cannot be told (no time stamps, or a first frame that
+    is no key frame), the facts hold no key picture, so that the gate stays open.
 
     Raises UnreadableSegmentError where the file cannot be opened, yields no frame, or has time
     stamps that jump by more than an hour.
@@ -85,9 +87,12 @@ class _Reading:
         self._group_after: int | None = None
         self._next_key: int | None = None
         self._pending: Packet[VideoStream] | None = None
+        self._group: list[Packet[VideoStream]] = []
+        self._base: Fraction | None = None
 
     def take(self, packet: Packet[VideoStream]) -> None:
         """Take a packet in the order of the file."""
+        self._base = packet.time_base
         if self.first is None:
             self._look_for_first(packet)
         if packet.is_discard:
@@ -107,8 +112,12 @@ class _Reading:
         self.keys.append(packet.is_keyframe)
         if packet.is_corrupt:
             self.lost += 1
-        elif packet.is_keyframe and self.first is not None:
-            self._consider(packet, stamp)
+            return
+        if packet.is_keyframe:
+            self._group = []
+            if self.first is not None:
+                self._consider(packet, stamp)
+        self._group.append(packet)
 
     def finish(self) -> None:
         """The file has ended."""
@@ -119,6 +128,24 @@ class _Reading:
             stamp = cast("int", pending.pts if pending.pts is not None else pending.dts)
             if not self.key_stamps or (stamp - self.key_stamps[-1]) * pending.time_base > _CLOSE_S:
                 self._picture(pending, stamp)
+        self._last_picture()
+
+    def _last_picture(self) -> None:
+        """Take the very last frame as well: nothing else shows what came after the last key frame.
+
+        Its group is decoded for that, one in a file.
+        """
+        if not self.key_stamps or self._latest is None or not self._base:
+            return
+        if (self._latest - self.key_stamps[-1]) * self._base <= _CLOSE_S:
+            return
+        frames: list[VideoFrame] = []
+        for packet in (*self._group, None):
+            frames = self._decoded(packet) or frames
+        last = frames[-1] if frames else None
+        if last is not None and last.pts is not None and last.pts > self.key_stamps[-1]:
+            self._keep(last, last.pts)
+        self.decoder.flush_buffers()
 
     def facts(self, path: Path, base: float, rate: float) -> CompressedFacts:
         """Everything, in seconds from the first frame."""
@@ -219,8 +246,9 @@ class _Reading:
         squares = small.reshape(rows, _CELL_SIDE, columns, _CELL_SIDE)
         self.cells.append(squares.mean(axis=(1, 3), dtype=np.float32))
         self.key_stamps.append(stamp)
-        if frame.time_base:
-            self._next_key = stamp + round(self.settings.key_every_s / frame.time_base)
+        # Not the frame's own time base, which a decoder that was flushed may set otherwise.
+        if self._base:
+            self._next_key = stamp + round(self.settings.key_every_s / self._base)
 
     def _decoded(self, packet: Packet[VideoStream] | None) -> list[VideoFrame]:
         try:

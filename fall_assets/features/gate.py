@@ -207,6 +207,10 @@ def active_bins(
     where there are too few of them.
     """
     between = ~facts.is_key
+    if not between.any():
+        # Every frame is a key frame, as in MJPEG: pictures alone tell.
+        nothing = np.zeros(int(facts.duration_s / settings.bin_s) + 1, np.bool_)
+        return nothing, nothing
     number = (facts.times_s[between] / settings.bin_s).astype(np.int64)
     count = int(facts.duration_s / settings.bin_s) + 1
     frames = np.bincount(number, minlength=count)
