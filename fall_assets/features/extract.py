@@ -31,7 +31,7 @@ from fall_assets.features.gate import (
     open_stretches,
 )
 from fall_assets.features.motion import changed_share
-from fall_assets.features.packing import pack_boxes, pack_keypoints
+from fall_assets.features.packing import pack_boxes, pack_keypoints, pack_sequence
 from fall_assets.features.people import People
 from fall_assets.features.pictures import PictureMaker
 from fall_assets.features.quality import quality
@@ -408,7 +408,7 @@ class _Member:
                 "rate_hz": self.settings.sample_hz,
                 "samples": len(part.values),
                 "width": part.values.shape[1],
-                "values": part.values.astype("<f2").tobytes(),
+                "values": pack_sequence(part.values),
             }
 
 
