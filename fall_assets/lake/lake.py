@@ -22,6 +22,7 @@ import random
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -365,28 +366,26 @@ class Lake:
         whose files `maintain` has removed.
         """
         described = _table(table)
-        wanted = list(columns) if columns is not None else list(described.schema)
-        unknown = [name for name in wanted if name not in described.schema]
-        if unknown:
-            raise PermanentFailureError(
-                f"table {table} has no columns {', '.join(unknown)}; "
-                f"there are: {', '.join(described.schema)}"
+        if days is not None:
+            _require(described, by_day=True)
+        _refuse_unknown(described, columns)
+        delta = self._open(described, version)
+        return self._collected([(described, delta, columns)], days, where)[0]
+
+    def at(self, versions: Mapping[str, int]) -> PinnedTables:
+        """Some tables as they were at these versions, opened together.
+
+        Raises PermanentFailureError for unknown tables and versions.
+        """
+
+        def opened(name: str) -> DeltaTable | None:
+            return self._open(_table(name), versions[name])
+
+        # To open a table is to read its log, a few milliseconds each.
+        with ThreadPoolExecutor(max(1, len(versions))) as opening:
+            return PinnedTables(
+                self, dict(zip(versions, opening.map(opened, versions), strict=True))
             )
-        lazy = self.scan(table, days=days, version=version)
-        if where is not None:
-            lazy = lazy.filter(where)
-        order = _order(described)
-        try:
-            rows = lazy.select(list(dict.fromkeys([*wanted, *order]))).collect()
-        except FileNotFoundError as error:
-            raise PermanentFailureError(
-                f"table {table}: files of version {version if version is not None else 'latest'} "
-                f"are gone ({error}). Read a newer version; versions that a training set pins are "
-                "kept by maintain"
-            ) from error
-        # To sort arrays is to copy them; joined files bring them in order.
-        large = any(described.schema[name] == PACKED for name in wanted)
-        return (rows if large and _in_order(rows, order) else rows.sort(order)).select(wanted)
 
     def snapshot(self, table: str, *, version: int | None = None) -> Snapshot:
         """What one version of a table consists of, for engines that read Parquet themselves.
@@ -698,6 +697,38 @@ class Lake:
         location = self._location(described)
         return sorted(location / path for path in _contents(delta, days)["path"])
 
+    def _collected(
+        self,
+        wanted: Sequence[tuple[Table, DeltaTable | None, Sequence[str] | None]],
+        days: Sequence[date] | None,
+        where: pl.Expr | None = None,
+    ) -> list[pl.DataFrame]:
+        """The columns asked of each opened table (None: all), in the table's order of rows."""
+        lazies = []
+        for described, delta, columns in wanted:
+            own = days if described.by_day else None
+            rows = described.empty().lazy() if delta is None else self._scan(delta, described, own)
+            if where is not None:
+                rows = rows.filter(where)
+            names = described.schema if columns is None else columns
+            lazies.append(rows.select(list(dict.fromkeys([*names, *_order(described)]))))
+        try:
+            frames = pl.collect_all(lazies)
+        except FileNotFoundError as error:
+            versions = " or ".join(
+                f"version {delta.version()} of table {described.name}"
+                for described, delta, _ in wanted
+                if delta is not None
+            )
+            raise PermanentFailureError(
+                f"files of {versions} are gone ({error}). Read a newer version; versions that a "
+                "training set pins are kept by maintain"
+            ) from error
+        return [
+            _in_table_order(rows, described, list(described.schema if columns is None else columns))
+            for rows, (described, _, columns) in zip(frames, wanted, strict=True)
+        ]
+
     def _scan(
         self, delta: DeltaTable, described: Table, days: Sequence[date] | None = None
     ) -> pl.LazyFrame:
@@ -800,6 +831,32 @@ class Lake:
         ) from lost
 
 
+class PinnedTables:
+    """Some tables of a lake at fixed versions, to be read as often as needed."""
+
+    def __init__(self, lake: Lake, opened: Mapping[str, DeltaTable | None]) -> None:
+        """Use `Lake.at`."""
+        self._lake, self._opened = lake, opened
+
+    def read(
+        self, columns: Mapping[str, Sequence[str] | None], *, days: Sequence[date] | None = None
+    ) -> dict[str, pl.DataFrame]:
+        """Several tables, decoded at once, each as `Lake.read` gives it.
+
+        Args:
+            columns: of each table the columns, or None for all.
+            days: reads those partitions only of the tables that have days.
+
+        Raises:
+            PermanentFailureError: unknown columns, or files of the version are gone.
+        """
+        described = {name: _table(name) for name in columns}
+        for name, table in described.items():
+            _refuse_unknown(table, columns[name])
+        wanted = [(described[name], self._opened[name], columns[name]) for name in columns]
+        return dict(zip(columns, self._lake._collected(wanted, days), strict=True))
+
+
 def _remove_staged(folder: Path, older_than_hours: int) -> int:
     """Remove files that a writer was killed in the middle of; how many there were.
 
@@ -856,6 +913,22 @@ def _field(column: Column) -> Field:
         nullable=column.nullable,
         metadata={"comment": comment(column)},
     )
+
+
+def _refuse_unknown(described: Table, columns: Sequence[str] | None) -> None:
+    unknown = [name for name in columns or () if name not in described.schema]
+    if unknown:
+        raise PermanentFailureError(
+            f"table {described.name} has no columns {', '.join(unknown)}; "
+            f"there are: {', '.join(described.schema)}"
+        )
+
+
+def _in_table_order(rows: pl.DataFrame, described: Table, columns: list[str]) -> pl.DataFrame:
+    order = _order(described)
+    # To sort arrays is to copy them; joined files bring them in order.
+    large = any(described.schema[name] == PACKED for name in columns)
+    return (rows if large and _in_order(rows, order) else rows.sort(order)).select(columns)
 
 
 def _in_order(rows: pl.DataFrame, order: Sequence[str]) -> bool:

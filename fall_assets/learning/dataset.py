@@ -48,7 +48,13 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
         "keypoints",
     ),
 }
-"""The columns that `LearningSet.from_tables` uses of each table; of the clips it keeps all."""
+"""The columns that `LearningSet.from_tables` uses of each table, but for the clips."""
+
+CLIP_COLUMNS = ("video_id", "end_s", "target", "event_id", "fold", "label_source")
+"""The columns that it uses of the clips; it keeps all that it is given."""
+
+CLIP_ORDER = ("video_id", "end_s", "clip_id")
+"""How a training set's clips stand, so that nobody who reads them has to sort."""
 
 _RATE_HZ = 10.0
 """Stated where nobody was seen, as in `segment_tracks`."""
@@ -222,11 +228,14 @@ class LearningSet:
 
     Only segments with clips are in it: footage that nobody looked at has no truth to learn from
     or to be judged by. Segments whose clips are all automatic teach and are never judged by.
+
+    `clips` stand in `CLIP_ORDER`; `place` is the number of each one's segment in `tracks`.
     """
 
     truths: Mapping[str, VideoTruth]
     tracks: TrackTable
     clips: pl.DataFrame
+    place: Wholes
     feature_set: str
 
     @classmethod
@@ -242,13 +251,14 @@ class LearningSet:
         """Join the lake's tables.
 
         Args:
-            clips: rows of `clips` with a column `fold`.
+            clips: rows of `clips` with a column `fold`; quickest in `CLIP_ORDER`. Without their
+                ids, clips of one segment that end together stay in the order that is given.
             videos: rows of `videos`; others than the clips' are left out.
             labels: rows of `labels`, likewise.
             cameras: rows of `cameras`.
             pose_tracks: rows of `pose_tracks` of one feature set, likewise.
 
-        Of all but the clips, the columns in `COLUMNS` are enough.
+        The columns in `COLUMNS` and `CLIP_COLUMNS` are enough.
 
         Raises:
             UnusableSetError: without clips or tracks, with tracks of several feature sets, where
@@ -262,33 +272,45 @@ class LearningSet:
                 f"pose tracks of {len(feature_sets)} feature sets ({', '.join(feature_sets)}), "
                 "wanted one: compute features first, and keep to one of their versions"
             )
-        folds = clips.group_by("video_id").agg(
-            pl.col("fold").min(),
-            last_fold=pl.col("fold").max(),
-            reviewed=pl.col("label_source").ne_missing(AUTOMATIC).any(),
+        clips, number, first = _by_segment(clips)
+        segments = clips["video_id"].gather(first)
+        fold = clips["fold"].to_numpy()
+        fold_of = np.minimum.reduceat(fold, first)
+        split = np.flatnonzero(np.maximum.reduceat(fold, first) != fold_of)
+        if len(split):
+            raise UnusableSetError(
+                f"segment {segments[int(split[0])]} has clips in several folds "
+                f"({len(split)} such segments): assign folds by split group"
+            )
+        by_people = clips["label_source"].ne_missing(AUTOMATIC).to_numpy()
+        folds = pl.LazyFrame(
+            {
+                "video_id": segments,
+                "fold": fold_of,
+                "reviewed": np.logical_or.reduceat(by_people, first),
+            }
         )
-        split = folds.filter(pl.col("fold") != pl.col("last_fold"))
-        if not split.is_empty():
-            raise UnusableSetError(
-                f"segment {split['video_id'][0]} has clips in several folds "
-                f"({split.height} such segments): assign folds by split group"
+        known = (
+            videos.lazy()
+            .join(folds, on="video_id")
+            .join(
+                cameras.lazy().select("camera_id", "room").unique("camera_id"),
+                on="camera_id",
+                how="left",
             )
-        unknown = folds.join(videos, on="video_id", how="anti")
-        if not unknown.is_empty():
-            raise UnusableSetError(
-                f"{unknown.height} segments have clips but no row in videos, the first is "
-                f"{unknown['video_id'][0]}: read both tables at versions that belong together"
-            )
-        known = videos.join(folds.drop("last_fold"), on="video_id")
-        known = known.join(
-            cameras.select("camera_id", "room").unique("camera_id"),
-            on="camera_id",
-            how="left",
-            maintain_order="left",
-        ).sort("dataset", "camera_id", "start_utc", "video_id")
+            .sort("dataset", "camera_id", "start_utc", "video_id")
+            .collect()
+        )
         durations = dict(known.select("video_id", "duration_s").iter_rows())
+        if len(durations) < len(segments):
+            unknown = [video_id for video_id in segments if video_id not in durations]
+            raise UnusableSetError(
+                f"{len(unknown)} segments have clips but no row in videos, the first is "
+                f"{unknown[0]}: read both tables at versions that belong together"
+            )
         tracks = TrackTable(durations, pose_tracks)
-        return cls(_Truths(known, labels), tracks, clips, feature_sets[0])
+        place = tracks.places(segments)[number]
+        return cls(_Truths(known, labels), tracks, clips, place, feature_sets[0])
 
     @cached_property
     def folds(self) -> tuple[int, ...]:
@@ -401,26 +423,34 @@ def _who_falls(
     return kept
 
 
+def _by_segment(clips: pl.DataFrame) -> tuple[pl.DataFrame, Wholes, Wholes]:
+    """Clips in `CLIP_ORDER`, not moved where they stand so, as a training set's do.
+
+    With each one's number of its segment, and where the segments begin.
+    """
+    number = clips["video_id"].rle_id().to_numpy().astype(np.int64)
+    first = np.flatnonzero(np.diff(number, prepend=-1))
+    segments = clips["video_id"].gather(first)
+    end_us = np.rint(clips["end_s"].to_numpy() * 1e6).astype(np.int64)
+    ends = (number << _END_BITS) + end_us
+    in_order = (
+        end_us.max(initial=0) < 2**_END_BITS
+        and (ends[1:] > ends[:-1]).all()
+        and (segments[1:] > segments[:-1]).all()
+    )
+    if in_order:
+        return clips, number, first
+    order = [name for name in CLIP_ORDER if name in clips.columns]
+    clips = clips.sort(order, maintain_order=True)
+    number = clips["video_id"].rle_id().to_numpy().astype(np.int64)
+    return clips, number, np.flatnonzero(np.diff(number, prepend=-1))
+
+
 def _certain_clips(learning_set: LearningSet) -> tuple[pl.DataFrame, Wholes]:
     """Clips with a target by segment, end and id, and the number of each one's segment."""
-    columns = ["video_id", "end_s", "clip_id", "target", "event_id", "fold"]
-    clips = learning_set.clips.select(columns).filter(pl.col("target").is_not_null())
-    place = learning_set.tracks.places(clips["video_id"])
-    wanted = clips.select("end_s", "target", "event_id", "fold")
-    if clips.is_empty():
-        return wanted, place
-    videos = np.array(list(learning_set.tracks), dtype=object)
-    rank = np.empty(len(videos), np.int64)
-    rank[np.argsort(videos)] = np.arange(len(videos))
-    # One whole number per clip: texts, and several columns, are slow to sort by.
-    end_us = np.rint(clips["end_s"].to_numpy() * 1e6)
-    key = (rank[place] << _END_BITS) + end_us.astype(np.int64)
-    order = pl.Series(key).arg_sort().to_numpy()
-    ordered = key[order]
-    if end_us.max() >= 2**_END_BITS or (ordered[1:] == ordered[:-1]).any():
-        exact = clips.select("end_s", "clip_id").with_columns(rank=rank[place])
-        order = exact.select(pl.arg_sort_by("rank", "end_s", "clip_id")).to_series().to_numpy()
-    return wanted[order], place[order]
+    clips = learning_set.clips.select("end_s", "target", "event_id", "fold")
+    certain = clips["target"].is_not_null()
+    return clips.filter(certain), learning_set.place[certain.to_numpy()]
 
 
 def _weights(

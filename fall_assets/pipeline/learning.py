@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -20,8 +21,9 @@ from fall_assets.labelling.automatic import SOURCE as AUTOMATIC
 from fall_assets.labelling.automatic import automatic_clips, choose_automatic
 from fall_assets.labelling.splits import assign_folds
 from fall_assets.labelling.taxonomy import TAXONOMY_VERSION
-from fall_assets.lake.registry import TABLES, one_row, table
-from fall_assets.learning.dataset import COLUMNS, LearningSet
+from fall_assets.lake.lake import PinnedTables
+from fall_assets.lake.registry import one_row, table
+from fall_assets.learning.dataset import CLIP_COLUMNS, CLIP_ORDER, COLUMNS, LearningSet
 from fall_assets.learning.detector import ALGORITHM
 from fall_assets.learning.events import EventSettings
 from fall_assets.learning.metrics import VideoOutcome, outcome
@@ -44,13 +46,21 @@ class ManifestChangedError(PermanentFailureError):
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """A pinned training set: its row of the table and its manifest.
-
-    `manifest` holds a row per clip: the columns of `clips` and `fold`.
-    """
+    """A pinned training set: its row of the table and its manifest's file, verified."""
 
     row: dict[str, object]
-    manifest: pl.DataFrame
+    content: bytes
+
+    @cached_property
+    def manifest(self) -> pl.DataFrame:
+        """A row per clip: the columns of `clips` and `fold`."""
+        return self.columns(None)
+
+    def columns(self, names: Sequence[str] | None) -> pl.DataFrame:
+        """Some of the manifest's columns; to leave out the ids of clips is quicker."""
+        return pl.read_parquet(
+            io.BytesIO(self.content), columns=None if names is None else list(names)
+        )
 
     @property
     def id(self) -> str:
@@ -113,8 +123,8 @@ def cut_training_set(
     )
     if not automatic.is_empty():
         manifest = pl.concat([manifest, automatic.select(manifest.columns)])
-    manifest = manifest.sort("clip_id")
-    content = _parquet(manifest)
+    manifest = manifest.sort(CLIP_ORDER)
+    content = manifest_file(manifest)
     about: dict[str, object] = {
         "pins": json.dumps(pins, sort_keys=True),
         "first_day": min(manifest["day"]),
@@ -137,7 +147,14 @@ def cut_training_set(
         "manifest": lake.write_file(content, "training_sets", f"{set_id}.parquet"),
     }
     lake.append("training_set", one_row("training_set", row), work.provenance(), skip_existing=True)
-    return TrainingSet(row, manifest)
+    return TrainingSet(row, content)
+
+
+def manifest_file(manifest: pl.DataFrame) -> bytes:
+    """A training set's clips as the file that is hashed, in parts that are read at once."""
+    buffer = io.BytesIO()
+    manifest.write_parquet(buffer, compression="zstd", statistics=False, row_group_size=16_384)
+    return buffer.getvalue()
 
 
 def load_training_set(work: Work, training_set_id: str | None = None) -> TrainingSet:
@@ -147,6 +164,46 @@ def load_training_set(work: Work, training_set_id: str | None = None) -> Trainin
         PermanentFailureError: there is no such set.
         ManifestChangedError: the manifest's hash is not the recorded one.
     """
+    row = _row(work, training_set_id)
+    return TrainingSet(row, _content(work, row))
+
+
+@dataclass(frozen=True)
+class OpenedSet:
+    """A training set whose tables are open at their pinned versions, so that it can be read."""
+
+    work: Work
+    row: dict[str, object]
+    tables: PinnedTables
+
+    def read(self) -> tuple[TrainingSet, LearningSet]:
+        """The set and everything that it names.
+
+        Raises:
+            ManifestChangedError: the manifest's hash is not the recorded one.
+            PermanentFailureError: files of a pinned version are gone.
+        """
+        training_set = TrainingSet(self.row, _content(self.work, self.row))
+        clips = training_set.columns(("day", *CLIP_COLUMNS))
+        # Segments without clips are left out where tables are joined.
+        frames = self.tables.read(COLUMNS, days=clips["day"].unique().sort().to_list())
+        of_the_set = pl.col("feature_set") == self.row["feature_set"]
+        frames["pose_tracks"] = frames["pose_tracks"].filter(of_the_set)
+        return training_set, LearningSet.from_tables(clips=clips, **frames)
+
+
+def open_training_set(work: Work, training_set_id: str | None = None) -> OpenedSet:
+    """Find a training set and open what it is made of; None takes the newest.
+
+    Raises:
+        PermanentFailureError: there is no such set, or a pinned version is gone.
+    """
+    row = _row(work, training_set_id)
+    pins = json.loads(str(row["pins"]))
+    return OpenedSet(work, row, work.lake.at({name: pins[name] for name in COLUMNS}))
+
+
+def _row(work: Work, training_set_id: str | None) -> dict[str, object]:
     rows = work.lake.read("training_set").sort("created_utc")
     if training_set_id is not None:
         rows = rows.filter(pl.col("training_set_id") == training_set_id)
@@ -154,7 +211,10 @@ def load_training_set(work: Work, training_set_id: str | None = None) -> Trainin
         raise PermanentFailureError(
             f"no training set {training_set_id or ''} in the lake: materialize training_set"
         )
-    row = rows.row(-1, named=True)
+    return rows.row(-1, named=True)
+
+
+def _content(work: Work, row: Mapping[str, object]) -> bytes:
     path = work.lake.resolve(str(row["manifest"]))
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != row["manifest_sha256"]:
@@ -162,27 +222,7 @@ def load_training_set(work: Work, training_set_id: str | None = None) -> Trainin
             f"{path} is not the manifest that training set {row['training_set_id']} was cut with; "
             "restore it from a backup, or cut a new training set"
         )
-    return TrainingSet(row, pl.read_parquet(io.BytesIO(content)))
-
-
-def load_learning_set(work: Work, training_set: TrainingSet) -> LearningSet:
-    """Read everything that a training set names, at its pinned versions."""
-    pins = training_set.pins
-    days = training_set.manifest["day"].unique().sort().to_list()
-
-    def pinned(name: str) -> pl.DataFrame:
-        return work.lake.read(
-            name,
-            days=days if TABLES[name].by_day else None,
-            columns=COLUMNS[name],
-            version=pins[name],
-        )
-
-    # Segments without clips are left out where tables are joined.
-    frames = {name: pinned(name) for name in COLUMNS}
-    of_the_set = pl.col("feature_set") == training_set.row["feature_set"]
-    frames["pose_tracks"] = frames["pose_tracks"].filter(of_the_set)
-    return LearningSet.from_tables(clips=training_set.manifest, **frames)
+    return content
 
 
 @dataclass(frozen=True)
@@ -201,8 +241,7 @@ def train_candidate(work: Work, training_set_id: str | None = None) -> Trained:
     from fall_assets.learning.evaluate import cross_validate, train_final
     from fall_assets.learning.metrics import event_metrics
 
-    training_set = load_training_set(work, training_set_id)
-    learning_set = load_learning_set(work, training_set)
+    training_set, learning_set = open_training_set(work, training_set_id).read()
     settings = learning_settings(work)
     simulated = simulated_windows(work, training_set)
     validation = cross_validate(
@@ -273,8 +312,7 @@ def evaluate_candidate(work: Work) -> Judged:
     from fall_assets.learning.evaluate import evaluation_frame, judge
 
     candidate = newest_candidate(work)
-    training_set = load_training_set(work, candidate["training_set_id"])
-    learning_set = load_learning_set(work, training_set)
+    training_set, learning_set = open_training_set(work, candidate["training_set_id"]).read()
     outcomes = list(_out_of_fold(work, candidate["run_id"], learning_set).values())
     judged = {"candidate": (candidate["run_id"], outcomes)}
     serving = tracking(work.site).champion()
@@ -433,9 +471,3 @@ def _automatic_clips(
     pins["automatic_labels"] = version
     work.log(f"{len(chosen)} of {len(reviewed) + len(chosen)} clips are automatic")
     return chosen
-
-
-def _parquet(frame: pl.DataFrame) -> bytes:
-    buffer = io.BytesIO()
-    frame.write_parquet(buffer, compression="zstd", statistics=False)
-    return buffer.getvalue()

@@ -157,6 +157,27 @@ def test_older_versions_can_be_read(lake: Lake) -> None:
     assert lake.read("cameras").equals(new)
 
 
+def test_pinned_tables_are_read_together_as_they_were(lake: Lake) -> None:
+    lake.replace("cameras", rows("cameras", 3), RUN)
+    for day in (DAY_1, DAY_2):
+        lake.replace_partition("camera_health", day, rows("camera_health", day=day), RUN)
+    before = {name: lake.read(name) for name in ("cameras", "camera_health")}
+    pinned = lake.at(lake.versions())
+    lake.replace("cameras", rows("cameras", 5), RUN)
+    lake.replace_partition("camera_health", DAY_1, rows("camera_health").head(1), RUN)
+    read = pinned.read({"cameras": ["ward", "camera_id"], "camera_health": None})
+    assert read["cameras"].equals(before["cameras"].select("ward", "camera_id"))
+    assert read["camera_health"].equals(before["camera_health"])
+    # Tables without days are not cut by days.
+    of_a_day = pinned.read({"cameras": None, "camera_health": ["day"]}, days=[DAY_2])
+    assert of_a_day["cameras"].equals(before["cameras"])
+    assert of_a_day["camera_health"]["day"].unique().to_list() == [DAY_2]
+    with pytest.raises(PermanentFailureError, match="no columns wards; there are: camera_id"):
+        pinned.read({"cameras": ["wards"]})
+    with pytest.raises(PermanentFailureError, match="no version 9: it has versions 0 to"):
+        lake.at({"cameras": 9})
+
+
 def test_what_does_not_exist_is_named_with_what_does(lake: Lake) -> None:
     lake.replace("cameras", rows("cameras"), RUN)
     with pytest.raises(PermanentFailureError, match="no table 'camera'; there are: cameras"):

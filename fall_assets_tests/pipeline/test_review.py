@@ -20,7 +20,7 @@ from fall_assets.lake.registry import one_row, table
 from fall_assets.learning.detector import Detector
 from fall_assets.learning.evaluate import cross_validate, judge, train_final
 from fall_assets.pipeline import review
-from fall_assets.pipeline.learning import cut_training_set, load_learning_set, load_training_set
+from fall_assets.pipeline.learning import cut_training_set, load_training_set, open_training_set
 from fall_assets.pipeline.models import tracking
 from fall_assets.pipeline.operation import predict
 from fall_assets.pipeline.review import build_review_queue, label_automatically
@@ -294,7 +294,7 @@ def test_confident_automatic_clips_teach_and_never_judge(serving: Work) -> None:
     assert training_set.row["falls"] == cut_training_set(serving).row["falls"]
     assert cut_training_set(sharing).id == training_set.id != cut_training_set(serving).id
 
-    learning = load_learning_set(sharing, training_set)
+    learning = open_training_set(sharing, training_set.id).read()[1]
     reviewed = set(people["video_id"])
     assert {truth.video_id for truth in learning.reviewed} == reviewed
     assert EVERY_FOLD not in learning.folds
@@ -308,8 +308,8 @@ def test_automatic_clips_change_what_is_learned(serving: Work) -> None:
     label_automatically(serving, DAY)
     settings = LabellingSettings(automatic_share=0.3, automatic_confidence=0.8)
     sharing = with_settings(serving, labelling=settings)
-    without = load_learning_set(serving, cut_training_set(serving))
-    shared = load_learning_set(sharing, cut_training_set(sharing))
+    without = open_training_set(serving, cut_training_set(serving).id).read()[1]
+    shared = open_training_set(sharing, cut_training_set(sharing).id).read()[1]
     alone, together = (cross_validate(x, small_settings()) for x in (without, shared))
     assert [v.video_id for v in alone.videos] == [v.video_id for v in together.videos]
     assert alone.videos != together.videos
