@@ -12,8 +12,12 @@ Recordings are encoded at the film's own size and rate, in two ways: `vbr` is co
 a key frame every 2 s; `cbr` is a low constant bit rate, filled up to the byte, with a key frame
 every 10 s, so that packets tell nothing and pictures are far apart (with half the still time).
 
+Each recording is judged again cut where its film ends (`vbr cut`, `cbr cut`), so that the fall
+stands at the end of the file and no later picture tells of it.
+
 A fall is LOST where no single stretch that is let through begins 1 s before its start or earlier
-and reaches 10 s past its end. False openings are stretches that touch nothing of the film.
+and reaches 10 s past its end, or the end of the file. False openings are stretches that touch
+nothing of the film.
 """
 
 from __future__ import annotations
@@ -39,6 +43,7 @@ from fall_assets.lake import Lake
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 BEFORE_S, AFTER_S = 1.0, 10.0
+FRAME_S = 0.05
 BLOCK = 16
 NOISES = 24
 """Noisy versions of a still picture; an encoder looks back one or two frames."""
@@ -113,12 +118,18 @@ class Outcome:
     ideal: float
     false_s: float
     still_s: float
+    left_s: float
     why: str
+
+    @property
+    def wanted_s(self) -> float:
+        """How long it must stay open after the fall's end: to the end of the file at most."""
+        return min(AFTER_S, self.left_s - FRAME_S)
 
     @property
     def is_lost(self) -> bool:
         """Whether the gate breaks its promise."""
-        return self.before_s < BEFORE_S or self.after_s < AFTER_S
+        return self.before_s < BEFORE_S or self.after_s < self.wanted_s
 
 
 def falls_of(footage: Path) -> list[Fall]:
@@ -253,11 +264,23 @@ def judge(fall: Fall, film: Film, recording: Path, coding: str, still_s: float) 
         before_s=start_s - one.start_s if holding else -1.0,
         after_s=one.end_s - end_s,
         share=duty(stretches, facts.duration_s),
-        ideal=(end_s - start_s + BEFORE_S + AFTER_S) / facts.duration_s,
+        ideal=(min(end_s + AFTER_S, facts.duration_s) - start_s + BEFORE_S) / facts.duration_s,
         false_s=sum(one.end_s - one.start_s for one in apart),
         still_s=facts.duration_s - (film_end_s - zero_s),
+        left_s=facts.duration_s - end_s,
         why="+".join(sorted({one.why for one in holding})) or "shut",
     )
+
+
+def cut(recording: Path, target: Path, end_s: float) -> None:
+    """The same packets up to that moment."""
+    with av.open(str(recording)) as source, av.open(str(target), "w") as container:
+        stream = source.streams.video[0]
+        copy = container.add_stream_from_template(stream)
+        for packet in source.demux(stream):
+            if packet.pts is not None and packet.pts * packet.time_base < end_s:
+                packet.stream = copy
+                container.mux(packet)
 
 
 @contextmanager
@@ -277,7 +300,7 @@ def run(
     """Make and judge all recordings, one after the other."""
     outcomes: list[Outcome] = []
     started = time.monotonic()
-    print(f"{'fall':<42}{'coding':<7}{'noise':>6}{'before':>8}{'after':>8}{'open':>7}  why")
+    print(f"{'fall':<42}{'coding':<9}{'noise':>6}{'before':>8}{'after':>8}{'open':>7}  why")
     with recordings(keep) as folder:
         for number, fall in enumerate(falls):
             film: Film | None = None
@@ -290,9 +313,13 @@ def run(
                     part = target.with_name(f"part-{target.name}")
                     record(film, part, coding, padding_s, seed=number)
                     part.rename(target)
-                outcome = judge(fall, film, target, coding.name, padding_s)
-                outcomes.append(outcome)
-                print(_line(outcome), flush=True)
+                end_s = (round(padding_s * film.fps) + len(film.frames)) / round(film.fps)
+                shorter = folder / "cut.mp4"
+                cut(target, shorter, end_s)
+                for name, path in ((coding.name, target), (f"{coding.name} cut", shorter)):
+                    outcome = judge(fall, film, path, name, padding_s)
+                    outcomes.append(outcome)
+                    print(_line(outcome), flush=True)
                 if keep is None:
                     target.unlink()
             if number % 10 == 9:
@@ -304,7 +331,7 @@ def run(
 
 def _line(outcome: Outcome) -> str:
     return (
-        f"{outcome.fall.name:<42}{outcome.coding:<7}{outcome.noise:>6.2f}"
+        f"{outcome.fall.name:<42}{outcome.coding:<9}{outcome.noise:>6.2f}"
         f"{outcome.before_s:>7.1f}s{outcome.after_s:>7.1f}s{outcome.share:>7.1%}  {outcome.why}"
         + ("  LOST" if outcome.is_lost else "")
     )
@@ -327,7 +354,7 @@ def report(outcomes: list[Outcome]) -> int:
             f"openings {false:.2%} of the still time"
         )
     print("worst cases:")
-    by_margin = sorted(outcomes, key=lambda o: min(o.before_s - BEFORE_S, o.after_s - AFTER_S))
+    by_margin = sorted(outcomes, key=lambda o: min(o.before_s - BEFORE_S, o.after_s - o.wanted_s))
     for outcome in by_margin[:5]:
         print("  " + _line(outcome))
     return sum(outcome.is_lost for outcome in outcomes)
@@ -337,7 +364,7 @@ def draw(path: Path, outcomes: list[Outcome]) -> None:
     """Each fall as a bar: what is let through, around the fall itself."""
     from matplotlib.figure import Figure
 
-    codings = list(dict.fromkeys(outcome.coding for outcome in outcomes))
+    codings = [coding.name for coding in CODINGS if any(o.coding == coding.name for o in outcomes)]
     figure = Figure(figsize=(4.2 * len(codings), 5.2), dpi=80, layout="constrained")
     for number, coding in enumerate(codings):
         axes = figure.add_subplot(1, len(codings), number + 1)

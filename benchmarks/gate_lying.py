@@ -71,10 +71,12 @@ def main() -> int:
                 f"{'lying' if ours else '-':<6} decoded {share:.1%}",
                 flush=True,
             )
+    print(f"\n{seen} of {len(falls)} people are seen lying without a gate")
+    print(f"missed: {missed or 'none'}")
     print(
-        f"\nof {len(falls)} people, {seen} are seen lying without a gate, {reported} of these with"
+        f"gate_lying: {reported} of {seen} reported with it, at {sum(shares) / len(shares):.1%} of "
+        "the frames (goal: all)"
     )
-    print(f"it, at {sum(shares) / len(shares):.1%} of the frames; missed: {missed or 'none'}")
     return 1 if missed else 0
 
 

@@ -7,28 +7,22 @@ What belongs here: reading those. What does not: what they mean (`gate`), and de
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-import av.error
 import numpy as np
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from fall_assets.features.gate import CompressedFacts, MotionGateSettings
-from fall_assets.features.sampling import UnreadableSegmentError
-from fall_assets.footage.media import open_media, video_stream
+from fall_assets.features.segment_file import MAX_JUMP_S, SegmentFile, open_segment, unreadable
 
 if TYPE_CHECKING:
-    from av import Packet, VideoCodecContext, VideoFrame, VideoStream
-    from av.container import InputContainer
+    from av import Packet, VideoFrame, VideoStream
 
 _CELL_SIDE = 8
-_MAX_JUMP_S = 3600.0
 _CLOSE_S = 1.0
 
 
@@ -45,39 +39,29 @@ def read_compressed(path: Path, settings: MotionGateSettings) -> CompressedFacts
     Raises UnreadableSegmentError where the file cannot be opened, yields no frame, or has time
     stamps that jump by more than an hour.
     """
-    try:
-        container = open_media(path)
-    except (av.error.FFmpegError, OSError) as error:
-        raise _unreadable(path, f"cannot be opened: {error}") from error
-    with container:
-        stream = video_stream(container)
-        if stream is None:
-            raise _unreadable(path, "holds no video stream")
-        decoder = stream.codec_context
-        decoder.thread_count = 1
-        stream.thread_type = "NONE"
-        reading = _Reading(decoder, settings)
-        for packet in _packets(container, stream, reading):
-            reading.take(packet)
+    with open_segment(path) as file:
+        reading = _Reading(file, settings)
+        for packet in file.packets():
+            if packet.size:
+                reading.take(packet)
         reading.finish()
         if reading.first is None:
-            raise _unreadable(path, "yields no frame")
-        rate = float(stream.average_rate or stream.guessed_rate or 25)
-        return reading.facts(path, float(stream.time_base or 0), rate)
+            raise unreadable(path, "yields no frame")
+        return reading.facts(float(file.stream.time_base or 0), file.fps)
 
 
 @dataclass
 class _Reading:
     """What was read so far; times are in units of the stream's time base until the end."""
 
-    decoder: VideoCodecContext
+    file: SegmentFile
     settings: MotionGateSettings
     stamps: array[int] = field(default_factory=lambda: array("q"))
     sizes: array[int] = field(default_factory=lambda: array("q"))
     keys: bytearray = field(default_factory=bytearray)
     key_stamps: list[int] = field(default_factory=list)
     cells: list[NDArray[np.float32]] = field(default_factory=list)
-    lost: int = 0
+    left_out: int = 0
     first: VideoFrame | None = None
     is_timeless: bool = False
 
@@ -104,14 +88,14 @@ class _Reading:
         if packet.is_keyframe:
             self._group_after = self._latest
         if self._group_after is not None and stamp <= self._group_after:
-            self.lost += 1
+            self.left_out += 1
             return
         self._latest = stamp if self._latest is None else max(self._latest, stamp)
         self.stamps.append(stamp)
         self.sizes.append(packet.size)
         self.keys.append(packet.is_keyframe)
         if packet.is_corrupt:
-            self.lost += 1
+            self.left_out += 1
             return
         if packet.is_keyframe:
             self._group = []
@@ -122,7 +106,7 @@ class _Reading:
     def finish(self) -> None:
         """The file has ended."""
         if self.first is None:
-            self._accept(self._decoded(None))
+            self._accept(self.file.decoded(None))
         pending = self._pending
         if pending is not None and pending.time_base is not None:
             stamp = cast("int", pending.pts if pending.pts is not None else pending.dts)
@@ -141,13 +125,13 @@ class _Reading:
             return
         frames: list[VideoFrame] = []
         for packet in (*self._group, None):
-            frames = self._decoded(packet) or frames
+            frames = self.file.decoded(packet) or frames
         last = frames[-1] if frames else None
         if last is not None and last.pts is not None and last.pts > self.key_stamps[-1]:
             self._keep(last, last.pts)
-        self.decoder.flush_buffers()
+        self.file.decoder.flush_buffers()
 
-    def facts(self, path: Path, base: float, rate: float) -> CompressedFacts:
+    def facts(self, base: float, rate: float) -> CompressedFacts:
         """Everything, in seconds from the first frame."""
         first = self.first.pts if self.first is not None else None
         if self.is_timeless or first is None or base <= 0 or not len(self.stamps):
@@ -157,16 +141,16 @@ class _Reading:
         order = order[stamps[order] >= first]
         # Two frames of one moment: one of them is never shown.
         kept = np.concatenate(([True], np.diff(stamps[order]) > 0))[: len(order)]
-        self.lost += len(order) - int(kept.sum())
+        self.left_out += len(order) - int(kept.sum())
         order = order[kept]
         times_s = (stamps[order] - first) * base
         is_key = np.frombuffer(bytes(self.keys), np.bool_)[order]
         if not len(times_s):
             return self._timeless(rate)
         jump = int(np.argmax(np.diff(times_s, prepend=0.0)))
-        if times_s[jump] - (times_s[jump - 1] if jump else 0.0) > _MAX_JUMP_S:
-            raise _unreadable(
-                path,
+        if times_s[jump] - (times_s[jump - 1] if jump else 0.0) > MAX_JUMP_S:
+            raise unreadable(
+                self.file.path,
                 f"has time stamps that jump from {times_s[jump - 1]:.1f} to {times_s[jump]:.1f} s",
             )
         key_s = (np.array(self.key_stamps, np.int64) - first) * base
@@ -182,7 +166,7 @@ class _Reading:
             cells=cells[shown],
             duration_s=_duration_s(times_s, rate),
             first_pts=first,
-            lost=self.lost,
+            lost=self.left_out + self.file.lost,
         )
 
     def _timeless(self, rate: float) -> CompressedFacts:
@@ -201,12 +185,12 @@ class _Reading:
             np.zeros(grid, np.float32),
             count / rate,
             0,
-            self.lost,
+            self.left_out + self.file.lost,
         )
 
     def _look_for_first(self, packet: Packet[VideoStream]) -> None:
         if packet.size:
-            self._accept(self._decoded(packet))
+            self._accept(self.file.decoded(packet))
 
     def _accept(self, frames: list[VideoFrame]) -> None:
         """Keep the first frame that is shown: its time is the zero of all others."""
@@ -215,7 +199,7 @@ class _Reading:
         self.first = frames[0]
         if frames[0].pts is not None:
             self._keep(frames[0], frames[0].pts)
-        self.decoder.flush_buffers()
+        self.file.decoder.flush_buffers()
 
     def _consider(self, packet: Packet[VideoStream], stamp: int) -> None:
         if self._next_key is None or stamp >= self._next_key:
@@ -227,8 +211,8 @@ class _Reading:
     def _picture(self, packet: Packet[VideoStream], stamp: int) -> None:
         if self.key_stamps and stamp <= self.key_stamps[-1]:
             return
-        frames = self._decoded(packet) + self._decoded(None)
-        self.decoder.flush_buffers()
+        frames = self.file.decoded(packet) + self.file.decoded(None)
+        self.file.decoder.flush_buffers()
         if frames:
             self._keep(frames[0], stamp)
 
@@ -250,39 +234,8 @@ class _Reading:
         if self._base:
             self._next_key = stamp + round(self.settings.key_every_s / self._base)
 
-    def _decoded(self, packet: Packet[VideoStream] | None) -> list[VideoFrame]:
-        try:
-            return self.decoder.decode(packet)
-        except av.error.EOFError:
-            return []
-        except av.error.FFmpegError:
-            self.lost += 1
-            return []
-
-
-def _packets(
-    container: InputContainer, stream: VideoStream, reading: _Reading
-) -> Iterator[Packet[VideoStream]]:
-    packets = container.demux(stream)
-    with suppress(StopIteration):
-        while True:
-            try:
-                packet = next(packets)
-            except av.error.FFmpegError:
-                # The container breaks off here; what was read so far stands.
-                reading.lost += 1
-                return
-            if packet.size:
-                yield packet
-
 
 def _duration_s(times_s: NDArray[np.float64], rate: float) -> float:
     """The last frame is shown as long as its predecessors were."""
     step = float(np.median(np.diff(times_s))) if len(times_s) > 1 else 1 / rate
     return float(times_s[-1]) + step
-
-
-def _unreadable(path: Path, what: str) -> UnreadableSegmentError:
-    return UnreadableSegmentError(
-        f"{path} {what}; quarantine it or have the recorder write it again"
-    )

@@ -118,6 +118,12 @@ class _Gate:
             and last[0].end_s >= self.facts.duration_s - _HALF_MS
         )
 
+    def key_after(self, time_s: float) -> float | None:
+        """The first key frame at or after a moment."""
+        keys = self.facts.times_s[self.facts.is_key]
+        place = int(np.searchsorted(keys, time_s - _HALF_MS))
+        return float(keys[place]) if place < len(keys) else None
+
     def glance_times(self) -> list[float]:
         """Key frames in closed time, `glance_s` and more apart, beginning with the first."""
         keys = self.facts.times_s[self.facts.is_key]
@@ -205,6 +211,10 @@ class _Pass:
                 opened_s = self._glance(gate, time_s, frame)
                 if opened_s is not None:
                     plan.open(opened_s)
+                    # Right after it one sees whether somebody is believed by now.
+                    next_s = gate.key_after(opened_s)
+                    if next_s is not None and not _holds(spans, next_s):
+                        plan.look_at(next_s)
 
     def _glance(self, gate: _Gate, time_s: float, frame: VideoFrame) -> float | None:
         """Look at one picture of closed time; until when to look on, if somebody is seen."""

@@ -68,7 +68,7 @@ class MotionGateSettings:
         shortest_s: shorter segments are let through whole.
         glance_s: while shut, single pictures so far apart are looked at.
         somebody_s: where a glance may see somebody, it opens for so long,
-        somebody_tries: at so many glances, until somebody is believed to be there,
+        somebody_tries: so many times in a row, until somebody is believed to be there,
         somebody_every_s: and all of this no more often than once in this time.
     """
 
@@ -88,8 +88,8 @@ class MotionGateSettings:
     after_s: float = 11.0
     shortest_s: float = 16.0
     glance_s: float = 15.0
-    somebody_s: float = 3.0
-    somebody_tries: int = 4
+    somebody_s: float = 4.0
+    somebody_tries: int = 8
     somebody_every_s: float = 300.0
 
     def __post_init__(self) -> None:

@@ -9,27 +9,17 @@ import bisect
 import math
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-import av.error
-
-from fall_assets.errors import PermanentFailureError
-from fall_assets.footage.media import open_media, video_stream
+from fall_assets.features.segment_file import MAX_JUMP_S, SegmentFile, open_segment, unreadable
 
 if TYPE_CHECKING:
-    from av import Packet, VideoCodecContext, VideoFrame, VideoStream
-    from av.container import InputContainer
+    from av import Packet, VideoFrame, VideoStream
 
 T = TypeVar("T")
 
 _TICK_S = 1e-4
-_MAX_JUMP_S = 3600.0
-
-
-class UnreadableSegmentError(PermanentFailureError):
-    """Nothing can be decoded from the file."""
 
 
 class SampleClock:
@@ -88,6 +78,10 @@ class Plan:
         is_single = place < len(self._singles) and self._singles[place] <= key_s + _TICK_S
         return key_s if is_single else -math.inf
 
+    def look_at(self, key_s: float) -> None:
+        """Decode one more key frame, later than what is at hand, by itself."""
+        bisect.insort(self._singles, key_s)
+
     def open(self, until_s: float) -> None:
         """Decode on to a moment, from the single frame on that is at hand."""
         self._open_until_s = until_s
@@ -96,17 +90,23 @@ class Plan:
 class Segment:
     """A segment that is decoded once, frame by frame; memory does not grow with its length.
 
-    `frames` counts what was decoded, `lost` what could not be used, and `decode_s` is the time that
-    the container and the decoder took.
+    `frames` counts what was decoded, and `decode_s` is the time that the container and the decoder
+    took.
     """
 
     def __init__(self, path: Path, *, threads: int = 1) -> None:
         self._path = path
         self._threads = threads
+        self._file: SegmentFile | None = None
+        self._left_out = 0
         self.frames = 0
         self.last_s = 0.0
-        self.lost = 0
         self.decode_s = 0.0
+
+    @property
+    def lost(self) -> int:
+        """What could not be used so far."""
+        return self._left_out + (self._file.lost if self._file is not None else 0)
 
     def decode(self) -> Iterator[tuple[float, VideoFrame]]:
         """Yield (seconds from the first frame, frame) with times that always grow.
@@ -115,12 +115,12 @@ class Segment:
         counted in `lost`. Raises UnreadableSegmentError where the file cannot be opened, yields no
         frame, or has time stamps that jump by more than an hour.
         """
-        with self._opened() as (container, stream):
-            rate = float(stream.average_rate or stream.guessed_rate or 25)
+        with open_segment(self._path, threads=self._threads) as file:
+            self._file = file
             start: float | None = None
-            for frame in self._timed(self._frames(container, stream)):
+            for frame in self._timed(self._frames(file)):
                 if frame.pts is None or frame.time_base is None:
-                    time_s = self.last_s + 1 / rate if self.frames else 0.0
+                    time_s = self.last_s + 1 / file.fps if self.frames else 0.0
                 else:
                     stamp = float(frame.pts * frame.time_base)
                     start = stamp if start is None else start
@@ -128,7 +128,7 @@ class Segment:
                 if self._takes(time_s):
                     yield time_s, frame
         if not self.frames:
-            raise self._unreadable("yields no frame")
+            raise unreadable(self._path, "yields no frame")
 
     def decode_planned(self, plan: Plan) -> Iterator[tuple[float, VideoFrame, bool]]:
         """Yield (seconds, frame, whether it is a single one) of what a plan wants.
@@ -138,31 +138,30 @@ class Segment:
         group, the frames that hang on that key frame are left out. Raises as `decode` does, but
         where nothing is wanted.
         """
-        with self._opened() as (container, stream):
-            yield from self._timed(self._planned(container, stream, plan))
+        with open_segment(self._path, threads=self._threads) as file:
+            self._file = file
+            yield from self._timed(self._planned(file, plan))
 
-    def _planned(
-        self, container: InputContainer, stream: VideoStream, plan: Plan
-    ) -> Iterator[tuple[float, VideoFrame, bool]]:
-        if stream.time_base is None:
-            raise self._unreadable("has no time base")
-        base = float(stream.time_base)
-        decoder = stream.codec_context
+    def _planned(self, file: SegmentFile, plan: Plan) -> Iterator[tuple[float, VideoFrame, bool]]:
+        if file.stream.time_base is None:
+            raise unreadable(self._path, "has no time base")
+        base = float(file.stream.time_base)
+        decoder = file.decoder
         zero_s = plan.first_pts * base
         from_s, until_s = math.inf, -math.inf
         is_running = False
 
         def shown(packet: Packet[VideoStream] | None) -> Iterator[tuple[float, VideoFrame, bool]]:
-            for frame in self._decoded(decoder, packet):
+            for frame in file.decoded(packet):
                 if frame.pts is None:
-                    self.lost += 1
+                    self._left_out += 1
                     continue
                 time_s = frame.pts * base - zero_s
                 # What stands before a key frame in an open group cannot be decoded from it.
                 if from_s - _TICK_S <= time_s <= until_s + _TICK_S and self._takes(time_s):
                     yield time_s, frame, False
 
-        for packet in self._packets(container, stream):
+        for packet in file.packets():
             stamp = packet.pts if packet.pts is not None else packet.dts
             if stamp is None:
                 continue
@@ -177,7 +176,7 @@ class Segment:
                 is_running = False
             if not is_running:
                 if wanted_s == time_s:
-                    for frame in [*self._decoded(decoder, packet), *self._decoded(decoder, None)]:
+                    for frame in [*file.decoded(packet), *file.decoded(None)]:
                         if self._takes(time_s):
                             yield time_s, frame, True
                     decoder.flush_buffers()
@@ -196,29 +195,15 @@ class Segment:
     def _takes(self, time_s: float) -> bool:
         """Count a frame; False where its time does not grow."""
         if self.frames and time_s <= self.last_s:
-            self.lost += 1
+            self._left_out += 1
             return False
-        if self.frames and time_s - self.last_s > _MAX_JUMP_S:
-            raise self._unreadable(
-                f"has time stamps that jump from {self.last_s:.1f} to {time_s:.1f} s"
+        if self.frames and time_s - self.last_s > MAX_JUMP_S:
+            raise unreadable(
+                self._path, f"has time stamps that jump from {self.last_s:.1f} to {time_s:.1f} s"
             )
         self.frames += 1
         self.last_s = time_s
         return True
-
-    @contextmanager
-    def _opened(self) -> Iterator[tuple[InputContainer, VideoStream]]:
-        try:
-            container = open_media(self._path)
-        except (av.error.FFmpegError, OSError) as error:
-            raise self._unreadable(f"cannot be opened: {error}") from error
-        with container:
-            stream = video_stream(container)
-            if stream is None:
-                raise self._unreadable("holds no video stream")
-            stream.codec_context.thread_count = self._threads
-            stream.thread_type = "AUTO" if self._threads != 1 else "NONE"
-            yield container, stream
 
     def _timed(self, frames: Iterator[T]) -> Iterator[T]:
         """The same, with the time that it takes to make them counted."""
@@ -230,37 +215,6 @@ class Segment:
                 return
             yield frame
 
-    def _frames(self, container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
-        for packet in self._packets(container, stream):
-            yield from self._decoded(stream.codec_context, packet)
-
-    def _packets(
-        self, container: InputContainer, stream: VideoStream
-    ) -> Iterator[Packet[VideoStream]]:
-        packets = container.demux(stream)
-        while True:
-            try:
-                packet = next(packets)
-            except StopIteration:
-                return
-            except av.error.FFmpegError:
-                # The container breaks off here; what was read so far stands.
-                self.lost += 1
-                return
-            yield packet
-
-    def _decoded(
-        self, decoder: VideoCodecContext, packet: Packet[VideoStream] | None
-    ) -> list[VideoFrame]:
-        try:
-            return decoder.decode(packet)
-        except av.error.EOFError:
-            return []
-        except av.error.FFmpegError:
-            self.lost += 1
-            return []
-
-    def _unreadable(self, what: str) -> UnreadableSegmentError:
-        return UnreadableSegmentError(
-            f"{self._path} {what}; quarantine it or have the recorder write it again"
-        )
+    def _frames(self, file: SegmentFile) -> Iterator[VideoFrame]:
+        for packet in file.packets():
+            yield from file.decoded(packet)

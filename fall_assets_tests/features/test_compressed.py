@@ -11,7 +11,8 @@ import pytest
 
 from fall_assets.features.compressed import read_compressed
 from fall_assets.features.gate import MotionGateSettings, duty, open_stretches
-from fall_assets.features.sampling import Segment, UnreadableSegmentError
+from fall_assets.features.sampling import Segment
+from fall_assets.features.segment_file import UnreadableSegmentError
 
 SETTINGS = MotionGateSettings()
 CODINGS = {

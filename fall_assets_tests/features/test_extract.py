@@ -19,7 +19,7 @@ from fall_assets.features import FeatureSettings, SegmentFeatures, VideoRef
 from fall_assets.features.extract import Team, extract
 from fall_assets.features.packing import unpack_boxes, unpack_keypoints
 from fall_assets.features.pictures import PictureMaker
-from fall_assets.features.sampling import UnreadableSegmentError
+from fall_assets.features.segment_file import UnreadableSegmentError
 from fall_assets.features.segments import Crop
 from fall_assets.lake.registry import table
 from fall_assets.lake.validation import validate

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fall_assets.features.sampling import Plan, SampleClock, Segment, UnreadableSegmentError
+from fall_assets.features.sampling import Plan, SampleClock, Segment
+from fall_assets.features.segment_file import UnreadableSegmentError
 from fall_assets_tests.features.clips import every, moving_box, plain, write_clip
 
 HZ, WAIT_S = 10.0, 0.25

@@ -17,7 +17,7 @@ import polars as pl
 
 from fall_assets import processes
 from fall_assets.features import wire
-from fall_assets.features.sampling import UnreadableSegmentError
+from fall_assets.features.segment_file import UnreadableSegmentError
 from fall_assets.features.segments import TABLES, PassFigures, SegmentFeatures, VideoRef
 from fall_assets.lake.registry import table
 
