@@ -46,9 +46,10 @@ from fall_assets.labelling.queue import (
 )
 from fall_assets.labelling.splits import assign_folds
 from fall_assets.lake import Lake
-from fall_assets.learning.dataset import LearningSet, training_windows
+from fall_assets.learning.algorithms.pose_tcn import PoseModel
+from fall_assets.learning.dataset import LearningSet, VideoTruth, training_windows
 from fall_assets.learning.detector import Detector
-from fall_assets.learning.evaluate import default_settings, score_videos
+from fall_assets.learning.evaluate import score_videos
 from fall_assets.learning.metrics import ScoredVideo, operating_curve
 from fall_assets.learning.training import TrainingSettings, train
 from fall_assets.learning.windows import WindowSet
@@ -114,7 +115,7 @@ class Seed:
     def learn(self, labelled: pl.DataFrame) -> Detector:
         """A model from the labelled pieces and simulated motion."""
         clips = self.clips_of(labelled)
-        windows = training_windows(replace(self.learning_set, clips=clips))
+        windows = training_windows(self.learning_set.with_clips(clips))
         simulated: WindowSet | None = self.simulated
         if not len(windows):
             windows, simulated = self.simulated, None
@@ -129,7 +130,7 @@ class Seed:
 
     def judge(self, detector: Detector, labelled: pl.DataFrame) -> Point:
         """What a model makes of the footage that judges."""
-        scored = score_videos(detector, self.learning_set, self.learning_set.videos_in([JUDGES]))
+        scored = self.score(detector, self.learning_set.videos_in([JUDGES]))
         clips = self.learning_set.clips.filter(
             pl.col("fold") == JUDGES, pl.col("target").is_not_null()
         )
@@ -148,12 +149,17 @@ class Seed:
             with_piece(falls, self.videos, 4.0).select("video_id", "piece").n_unique(),
         )
 
+    def score(self, detector: Detector, truths: Sequence[VideoTruth]) -> list[ScoredVideo]:
+        """What a model makes of some segments."""
+        window_s = detector.windows.window_s
+        return score_videos(PoseModel(detector), self.learning_set, truths, window_s)
+
     def predictions(self, detector: Detector, version: str) -> pl.DataFrame:
         """Scores of the pool, as far as the ranking reads them."""
         truths = [truth for truth in self.learning_set.truths.values() if truth.fold != JUDGES]
         rows = [
             (video.video_id, version, end_s, score)
-            for video in score_videos(detector, self.learning_set, truths)
+            for video in self.score(detector, truths)
             for end_s, score in _scores(video)
         ]
         names = ["video_id", "model_version", "end_s", "score"]
@@ -367,7 +373,7 @@ def main() -> int:
         print(f"no real footage at {options.footage}: give its folder with --footage")
         return 2
     lake = prepared(options.work, options.footage)
-    training = replace(default_settings().training, steps=150, examples=5000)
+    training = TrainingSettings(steps=150, examples=5000)
     simulated = WindowSet(*pose_windows(3000, 0))
     orders: dict[str, ReviewSettings] = {order: ReviewSettings() for order in ORDERS}
     if options.ablations:

@@ -7,8 +7,9 @@ is shown. What does not: cutting clips and folds (`labelling`), reading the lake
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ import polars as pl
 from fall_assets.errors import PermanentFailureError
 from fall_assets.features.packing import unpack_keypoints
 from fall_assets.labelling.automatic import SOURCE as AUTOMATIC
+from fall_assets.learning.algorithms.base import SegmentInputs, Stretch
 from fall_assets.learning.events import Fall
 from fall_assets.learning.metrics import Interval, ScoredVideo
 from fall_assets.learning.windows import (
@@ -230,6 +232,8 @@ class LearningSet:
     or to be judged by. Segments whose clips are all automatic teach and are never judged by.
 
     `clips` stand in `CLIP_ORDER`; `place` is the number of each one's segment in `tracks`.
+    `stretches` of each segment are what a motion or an embedding set yields, `films` the files,
+    where an algorithm asked for them.
     """
 
     truths: Mapping[str, VideoTruth]
@@ -237,6 +241,8 @@ class LearningSet:
     clips: pl.DataFrame
     place: Wholes
     feature_set: str
+    stretches: Mapping[str, tuple[Stretch, ...]] | None = None
+    films: Mapping[str, Path] | None = None
 
     @classmethod
     def from_tables(
@@ -321,6 +327,23 @@ class LearningSet:
     def reviewed(self) -> list[VideoTruth]:
         """The segments that people labelled: what thresholds are chosen and models judged on."""
         return [truth for truth in self.truths.values() if truth.reviewed]
+
+    def with_clips(self, clips: pl.DataFrame) -> LearningSet:
+        """The same segments with other clips to learn from; each of a segment of this set."""
+        clips, number, first = _by_segment(clips)
+        place = self.tracks.places(clips["video_id"].gather(first))[number]
+        return replace(self, clips=clips, place=place)
+
+    def inputs(self, video_id: str) -> SegmentInputs:
+        """One segment as an algorithm sees it."""
+        truth = self.truths[video_id]
+        return SegmentInputs(
+            video_id,
+            truth.duration_s,
+            self.tracks[video_id],
+            self.stretches.get(video_id, ()) if self.stretches is not None else None,
+            self.films.get(video_id) if self.films is not None else None,
+        )
 
     def videos_in(self, folds: Collection[int]) -> list[VideoTruth]:
         """The reviewed segments of some folds, always in the same order."""

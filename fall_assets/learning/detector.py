@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from fall_assets.errors import PermanentFailureError
+from fall_assets.learning.algorithms.base import Scores
 from fall_assets.learning.events import Event, EventSettings, to_events
 from fall_assets.learning.windows import (
     Floats,
@@ -49,22 +49,6 @@ class DetectorFileError(PermanentFailureError):
 
 class FeatureSetError(PermanentFailureError):
     """Tracks were made by another feature set than the detector learned from."""
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Scores of one segment, one per scored window, in order of time.
-
-    `end_s` (n,) in seconds, `score` (n,) from 0 to 1, both float64; `track`: the person with the
-    highest score, none where nobody was seen (score 0).
-    """
-
-    end_s: npt.NDArray[np.float64]
-    score: npt.NDArray[np.float64]
-    track: tuple[int | None, ...]
-
-    def __len__(self) -> int:
-        return len(self.end_s)
 
 
 @dataclass(frozen=True)

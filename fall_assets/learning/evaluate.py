@@ -7,7 +7,7 @@ run, not by this import.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from statistics import median
@@ -16,9 +16,17 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from fall_assets.errors import PermanentFailureError
-from fall_assets.labelling.automatic import EVERY_FOLD
 from fall_assets.lake.registry import table
-from fall_assets.learning.dataset import LearningSet, VideoTruth, training_windows
+from fall_assets.learning.algorithms import registry
+from fall_assets.learning.algorithms.base import (
+    Algorithm,
+    AlgorithmSettings,
+    FitContext,
+    Model,
+    Plan,
+    Progress,
+)
+from fall_assets.learning.dataset import LearningSet, VideoTruth
 from fall_assets.learning.events import EventSettings
 from fall_assets.learning.metrics import (
     ScoredVideo,
@@ -31,26 +39,33 @@ from fall_assets.learning.windows import WindowSet, WindowSettings
 
 if TYPE_CHECKING:
     from fall_assets.learning.detector import Detector
-    from fall_assets.learning.training import ExampleBank, TrainingSettings
-
-Progress = Callable[[int, int], None]
 
 
 class TooFewFoldsError(PermanentFailureError):
     """Training, choosing a threshold and judging need a fold each."""
 
 
+class NotServableError(PermanentFailureError):
+    """Models of this algorithm can be tried and compared, but not yet served."""
+
+
 @dataclass(frozen=True)
 class LearningSettings:
     """Everything that decides a candidate, beside the data.
 
+    `algorithm` is its name in `algorithms.registry`, `training` its settings.
     `max_false_alarms_per_hour`: where set, thresholds keep to it on the folds they are chosen on.
     """
 
-    training: TrainingSettings
+    training: AlgorithmSettings
     windows: WindowSettings = field(default_factory=WindowSettings)
     events: EventSettings = field(default_factory=EventSettings)
     max_false_alarms_per_hour: float | None = None
+    algorithm: str = "pose-tcn"
+
+    def build(self) -> Algorithm:
+        """The algorithm under its settings."""
+        return registry.build(self.algorithm, self.training)
 
     def record(self) -> dict[str, Any]:
         """As plain values, for JSON."""
@@ -73,13 +88,6 @@ class CrossValidation:
     def threshold(self) -> float:
         """Median of the folds' thresholds."""
         return median(self.thresholds.values())
-
-
-def default_settings() -> LearningSettings:
-    """The settings that a candidate is learned with unless others are asked for. Loads torch."""
-    from fall_assets.learning.training import TrainingSettings
-
-    return LearningSettings(TrainingSettings())
 
 
 def cross_validate(
@@ -113,20 +121,15 @@ def cross_validate(
             f"footage lies in {len(folds)} folds, wanted 3 or more (one to learn from, one to "
             "choose the threshold on, one to judge): label footage of more scenes or subjects"
         )
-    from fall_assets.learning.detector import Detector
-    from fall_assets.learning.training import Plan, train_members
-
     turns = _turns(folds, settings.training.networks)
-    network = train_members(
-        _bank(learning_set, settings, simulated),
-        [
-            Plan(settings.training.seed * 1000 + number, frozenset({*turn.learns_from, EVERY_FOLD}))
-            for number, turn in enumerate(turns)
-        ],
-        settings.training,
-        progress,
-    )
-    detector = Detector(network, learning_set.feature_set, settings.windows, settings.events)
+    algorithm = settings.build()
+    plans = [
+        Plan(settings.training.seed * 1000 + number, frozenset(turn.learns_from))
+        for number, turn in enumerate(turns)
+    ]
+    context = FitContext(settings.windows, simulated, progress=progress)
+    models = algorithm.fit(learning_set, plans, context)
+    window_s = settings.windows.window_s
     scored: list[ScoredVideo] = []
     outcomes: list[VideoOutcome] = []
     thresholds: dict[int, float] = {}
@@ -134,20 +137,38 @@ def cross_validate(
         members = [number for number, turn in enumerate(turns) if turn.judges == fold]
         chosen_on: list[ScoredVideo] = []
         for number in members:
-            member = replace(detector, network=network.pick([number]))
             held_out = learning_set.videos_in([turns[number].chooses_on])
-            chosen_on += score_videos(member, learning_set, held_out)
+            chosen_on += score_videos(models[number], learning_set, held_out, window_s)
         thresholds[fold] = choose_threshold(
             chosen_on,
             settings.events,
             max_false_alarms_per_hour=settings.max_false_alarms_per_hour,
         )
-        together = replace(detector, network=network.pick(members))
-        together = together.with_threshold(thresholds[fold])
-        judged = score_videos(together, learning_set, learning_set.videos_in([fold]))
+        together = algorithm.combine([models[number] for number in members])
+        judged = score_videos(together, learning_set, learning_set.videos_in([fold]), window_s)
+        events = replace(settings.events, threshold=thresholds[fold])
         scored += judged
-        outcomes += [outcome(video, together.events) for video in judged]
+        outcomes += [outcome(video, events) for video in judged]
     return CrossValidation(tuple(scored), thresholds, tuple(outcomes))
+
+
+def fit_final(
+    learning_set: LearningSet,
+    settings: LearningSettings,
+    *,
+    simulated: WindowSet | None = None,
+    progress: Progress | None = None,
+) -> Model:
+    """A model of any algorithm that learned from every fold: its networks of several seeds as one.
+
+    Nothing is left here to choose a threshold on: take `CrossValidation.threshold`.
+    """
+    algorithm = settings.build()
+    plans = [
+        Plan(settings.training.seed * 1000 + number) for number in range(settings.training.networks)
+    ]
+    context = FitContext(settings.windows, simulated, progress=progress)
+    return algorithm.combine(algorithm.fit(learning_set, plans, context))
 
 
 def train_final(
@@ -158,20 +179,20 @@ def train_final(
     simulated: WindowSet | None = None,
     progress: Progress | None = None,
 ) -> Detector:
-    """A detector that learned from every fold, with a threshold that was chosen before.
+    """The same of a pose algorithm as a detector that can serve, with a threshold chosen before.
 
-    Give it `CrossValidation.threshold`; nothing is left here to choose one on.
+    Raises:
+        NotServableError: the algorithm gives no detector.
     """
-    from fall_assets.learning.training import train_on
+    from fall_assets.learning.algorithms.pose_tcn import PoseModel
 
-    detector = train_on(
-        _bank(learning_set, settings, simulated),
-        settings.training,
-        feature_set=learning_set.feature_set,
-        window_settings=settings.windows,
-        progress=progress,
-    )
-    detector = replace(detector, events=settings.events, training=settings.record())
+    model = fit_final(learning_set, settings, simulated=simulated, progress=progress)
+    if not isinstance(model, PoseModel):
+        raise NotServableError(
+            f"a model of {settings.algorithm} cannot be registered yet: it can be tried and "
+            "compared; choose pose-tcn for a candidate"
+        )
+    detector = replace(model.detector, events=settings.events, training=settings.record())
     return detector.with_threshold(threshold)
 
 
@@ -181,19 +202,22 @@ def judge(detector: Detector, learning_set: LearningSet) -> tuple[VideoOutcome, 
     Beware: it may have learned from some of them, which flatters it. A champion that is judged
     beside a cross-validated candidate has this head start, so a candidate that beats it does.
     """
+    from fall_assets.learning.algorithms.pose_tcn import PoseModel
+
     detector.check_feature_set(learning_set.feature_set)
-    videos = score_videos(detector, learning_set, learning_set.reviewed)
+    videos = score_videos(
+        PoseModel(detector), learning_set, learning_set.reviewed, detector.windows.window_s
+    )
     return tuple(outcome(video, detector.events) for video in videos)
 
 
 def score_videos(
-    detector: Detector, learning_set: LearningSet, truths: Sequence[VideoTruth]
+    model: Model, learning_set: LearningSet, truths: Sequence[VideoTruth], window_s: float
 ) -> list[ScoredVideo]:
     """Scores of some segments of a set, with their truth."""
     videos = []
     for truth in truths:
-        scores = detector.scores(learning_set.tracks[truth.video_id])
-        window_s = detector.windows.window_s
+        scores = model.scores(learning_set.inputs(truth.video_id))
         videos.append(truth.scored(scores.end_s.tolist(), scores.score.tolist(), window_s))
     return videos
 
@@ -215,19 +239,6 @@ def evaluation_frame(
     }
     rows = [{**named, **row} for row in event_metrics(outcomes)]
     return pl.DataFrame(rows, schema=table("evaluation").schema)
-
-
-def _bank(
-    learning_set: LearningSet, settings: LearningSettings, simulated: WindowSet | None
-) -> ExampleBank:
-    from fall_assets.learning.training import make_bank
-
-    return make_bank(
-        training_windows(learning_set, settings.windows),
-        settings.training,
-        simulated=simulated,
-        window_settings=settings.windows,
-    )
 
 
 @dataclass(frozen=True)

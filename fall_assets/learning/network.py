@@ -88,6 +88,14 @@ class TemporalNetwork(nn.Module):
         picked.load_state_dict({name: kept[chosen] for name, kept in self.state_dict().items()})
         return picked.eval()
 
+    @classmethod
+    def joined(cls, networks: Sequence[TemporalNetwork]) -> TemporalNetwork:
+        """The members of several networks of the same form as one network."""
+        joined = cls(networks[0].settings, [0] * sum(one.members for one in networks))
+        states = [one.state_dict() for one in networks]
+        joined.load_state_dict({name: torch.cat([s[name] for s in states]) for name in states[0]})
+        return joined.eval()
+
 
 class _Linear(nn.Module):
     """A linear layer per member: (members, ..., inputs) -> (members, ..., outputs)."""

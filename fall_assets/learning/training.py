@@ -24,6 +24,7 @@ import torch
 from torch import nn
 
 from fall_assets.errors import PermanentFailureError
+from fall_assets.learning.algorithms.base import AlgorithmSettings
 from fall_assets.learning.augmentation import AugmentationSettings, augment
 from fall_assets.learning.detector import Detector
 from fall_assets.learning.network import NetworkSettings, TemporalNetwork
@@ -47,7 +48,7 @@ class TooLittleDataError(PermanentFailureError):
 
 
 @dataclass(frozen=True)
-class TrainingSettings:
+class TrainingSettings(AlgorithmSettings):
     """How a detector is trained. Same settings, windows and machine: the same detector.
 
     `positive_share` of each batch are falls; `simulated_share` of each batch are simulated
@@ -57,7 +58,6 @@ class TrainingSettings:
     batches are small, and waiting for a busy core costs more than it brings.
     """
 
-    seed: int = 0
     steps: int = 300
     batch: int = 64
     examples: int = 16_000
@@ -87,19 +87,11 @@ class ExampleBank:
     def __len__(self) -> int:
         return len(self.group)
 
-
-@dataclass(frozen=True)
-class Plan:
-    """What one member learns from: examples of some groups (none: of all), and simulated ones."""
-
-    seed: int
-    groups: frozenset[int] | None = None
-
-    def examples(self, bank: ExampleBank) -> Wholes:
-        """Numbers of its examples in a bank."""
-        if self.groups is None:
-            return np.arange(len(bank))
-        return np.flatnonzero(np.isin(bank.group, [*self.groups, SIMULATED]))
+    def of_groups(self, groups: frozenset[int] | None) -> Wholes:
+        """Numbers of the examples of some groups (None: of all), and of the simulated ones."""
+        if groups is None:
+            return np.arange(len(self))
+        return np.flatnonzero(np.isin(self.group, [*groups, SIMULATED]))
 
 
 def make_bank(
@@ -175,7 +167,7 @@ def train_on(
     progress: Callable[[int, int], None] | None = None,
 ) -> Detector:
     """The same from a bank, of which all examples are used."""
-    plans = [Plan(settings.seed * 1000 + number) for number in range(settings.networks)]
+    plans = [(settings.seed * 1000 + number, None) for number in range(settings.networks)]
     return Detector(
         train_members(bank, plans, settings, progress),
         feature_set,
@@ -186,20 +178,22 @@ def train_on(
 
 def train_members(
     bank: ExampleBank,
-    plans: Sequence[Plan],
+    plans: Sequence[tuple[int, frozenset[int] | None]],
     settings: TrainingSettings,
     progress: Callable[[int, int], None] | None = None,
 ) -> TemporalNetwork:
     """Train one member per plan, all at the same time and each on its own examples.
 
+    A plan is a seed and the groups to learn from (None: all); simulated examples teach everybody.
+
     Raises:
         TooLittleDataError: where a plan leaves no fall, or nothing else, to learn from.
     """
-    network = TemporalNetwork(settings.network, [plan.seed for plan in plans])
+    network = TemporalNetwork(settings.network, [seed for seed, _ in plans])
     draws = np.empty((settings.steps, len(plans), settings.batch), np.int64)
-    for member, plan in enumerate(plans):
-        rng = np.random.default_rng(plan.seed)
-        indices = plan.examples(bank)
+    for member, (seed, groups) in enumerate(plans):
+        rng = np.random.default_rng(seed)
+        indices = bank.of_groups(groups)
         targets = bank.target.numpy()[indices]
         _check_classes(targets)
         chances = _chances(targets, bank.group[indices], np.ones(len(indices)), settings)

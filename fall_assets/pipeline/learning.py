@@ -9,7 +9,7 @@ import hashlib
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from fall_assets.labelling.splits import assign_folds
 from fall_assets.labelling.taxonomy import TAXONOMY_VERSION
 from fall_assets.lake.lake import PinnedTables
 from fall_assets.lake.registry import one_row, table
+from fall_assets.learning.algorithms.registry import settings_of
 from fall_assets.learning.dataset import CLIP_COLUMNS, CLIP_ORDER, COLUMNS, LearningSet
 from fall_assets.learning.detector import ALGORITHM
 from fall_assets.learning.events import EventSettings
@@ -357,11 +358,11 @@ def newest_candidate(work: Work) -> dict[str, Any]:
 
 def learning_settings(work: Work) -> LearningSettings:
     """The settings that a candidate is learned with on this site. Loads torch."""
-    from fall_assets.learning.evaluate import default_settings
+    from fall_assets.learning.evaluate import LearningSettings
 
-    settings, choices = default_settings(), work.site.settings.learning
-    training = replace(settings.training, seed=choices.seed, steps=choices.training_steps)
-    return replace(settings, training=training)
+    choices = work.site.settings.learning
+    training = settings_of(ALGORITHM, {"seed": choices.seed, "steps": choices.training_steps})
+    return LearningSettings(training)
 
 
 def simulated_windows(work: Work, training_set: TrainingSet) -> WindowSet | None:

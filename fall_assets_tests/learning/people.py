@@ -192,10 +192,14 @@ def learning_set(videos: int = 24, folds: int = 4, seed: int = 0) -> LearningSet
     return LearningSet.from_tables(**tables(videos, folds, seed))
 
 
-def small_settings(seed: int = 0) -> LearningSettings:
+def small_training(seed: int = 0) -> TrainingSettings:
     """Settings that learn these drawn people within a second or two."""
     network = NetworkSettings(width=16, dilations=(1, 1))
-    training = TrainingSettings(
+    return TrainingSettings(
         seed=seed, steps=60, batch=32, examples=1500, average=0.9, threads=1, network=network
     )
-    return LearningSettings(training)
+
+
+def small_settings(seed: int = 0) -> LearningSettings:
+    """The same with everything else."""
+    return LearningSettings(small_training(seed))

@@ -38,6 +38,7 @@ from fall_assets_tests.learning.people import (
     learning_set,
     segment,
     small_settings,
+    small_training,
     tables,
     video_id,
 )
@@ -181,7 +182,7 @@ def test_the_same_seed_gives_the_same_scores(
 
 
 def test_the_callers_random_numbers_are_left_alone(drawn: LearningSet) -> None:
-    settings = small_settings().training
+    settings = small_training()
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
@@ -191,7 +192,7 @@ def test_the_callers_random_numbers_are_left_alone(drawn: LearningSet) -> None:
 
 def test_progress_reaches_its_end(drawn: LearningSet) -> None:
     told: list[tuple[int, int]] = []
-    settings = replace(small_settings().training, steps=45)
+    settings = replace(small_training(), steps=45)
     train(
         training_windows(drawn),
         settings,
@@ -205,7 +206,7 @@ def test_simulated_windows_can_teach_without_real_falls(drawn: LearningSet) -> N
     windows = training_windows(drawn)
     quiet = windows.target == 0
     without = WindowSet(windows.keypoints[quiet], windows.aspect[quiet], windows.target[quiet])
-    settings = small_settings().training
+    settings = small_training()
     with pytest.raises(TooLittleDataError, match="holds a fall"):
         train(without, settings, feature_set=FEATURE_SET)
     taught = train(without, settings, feature_set=FEATURE_SET, simulated=windows)
@@ -373,7 +374,7 @@ def train_size() -> int:
 
 
 def test_the_final_detector_keeps_its_settings(drawn: LearningSet) -> None:
-    settings = replace(small_settings(), training=replace(small_settings().training, steps=2))
+    settings = replace(small_settings(), training=replace(small_training(), steps=2))
     final = train_final(drawn, settings, 0.4)
     assert final.threshold == 0.4
     assert final.training == asdict(settings)
