@@ -50,6 +50,7 @@ T = TypeVar("T")
 Span = tuple[float, float]
 Row = dict[str, object]
 
+_SIGHTINGS = 3
 _HALF_MS = 5e-4
 
 
@@ -104,6 +105,7 @@ class _Gate:
     glances: int = 0
     somebody_s: float = -math.inf
     tries: int = 0
+    next_s: float | None = None
 
     @property
     def spans(self) -> list[Span]:
@@ -119,9 +121,9 @@ class _Gate:
         )
 
     def key_after(self, time_s: float) -> float | None:
-        """The first key frame at or after a moment."""
+        """The first key frame after a moment."""
         keys = self.facts.times_s[self.facts.is_key]
-        place = int(np.searchsorted(keys, time_s - _HALF_MS))
+        place = int(np.searchsorted(keys, time_s + _HALF_MS))
         return float(keys[place]) if place < len(keys) else None
 
     def glance_times(self) -> list[float]:
@@ -212,15 +214,16 @@ class _Pass:
                 if opened_s is not None:
                     plan.open(opened_s)
                     # Right after it one sees whether somebody is believed by now.
-                    next_s = gate.key_after(opened_s)
-                    if next_s is not None and not _holds(spans, next_s):
-                        plan.look_at(next_s)
+                    gate.next_s = gate.key_after(opened_s)
+                    if gate.next_s is not None and not _holds(spans, gate.next_s):
+                        plan.look_at(gate.next_s)
 
     def _glance(self, gate: _Gate, time_s: float, frame: VideoFrame) -> float | None:
         """Look at one picture of closed time; until when to look on, if somebody is seen."""
         gate.glances += 1
         members = [member for member in self._members if member.settings.gate == gate.settings]
         seen = [member.glance(time_s, frame) for member in members]
+        seen += [member.sighted() for member in members if gate.tries and time_s == gate.next_s]
         if time_s >= gate.somebody_s + gate.settings.somebody_every_s:
             gate.somebody_s, gate.tries = time_s, 0
         # Who lies scores high now and then only: one look may not be enough to believe it.
@@ -339,6 +342,10 @@ class _Member:
         if self._span is not None:
             self._end()
         return any(isinstance(part, Track) and part.first >= first for part in self._parts)
+
+    def sighted(self) -> bool:
+        """Whether somebody may have been in the last stretch, if only weakly, now and then."""
+        return getattr(self.extractor, "sightings", 0) >= _SIGHTINGS
 
     def glance(self, time_s: float, frame: VideoFrame) -> bool:
         """Look at a single picture; whether somebody may be in it."""

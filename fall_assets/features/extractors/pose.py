@@ -27,17 +27,21 @@ class PoseExtractor:
         self._aspect = 1.0
         self._tracker: Tracker | None = None
         self._next = 0
+        self.sightings = 0
+        """In so many pictures of the stretch somebody may be, believed or not."""
 
     def begin(self, aspect: float) -> None:
         """See `Extractor`."""
         self._order.begin()
         self._aspect = aspect
         self._tracker = None
+        self.sightings = 0
 
     def look(self, picture: NDArray[np.uint8], served: range) -> None:
         """See `Extractor`; `picture` has shape (height, width, 3)."""
         self._order.look(served)
         people = self.network.people(picture)
+        self.sightings += len(people) > 0
         if self._tracker is None:
             self._next = served.start
             self._tracker = Tracker(
