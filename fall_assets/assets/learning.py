@@ -20,6 +20,7 @@ from fall_assets.automation.conditions import (
 )
 from fall_assets.features.duty import duty_plot
 from fall_assets.jobs import LEARNING_TAGS, RANGE_END_TAG
+from fall_assets.lake.registry import TABLES
 from fall_assets.partitions import DAYS
 from fall_assets.pipeline.duty import measure_duty
 from fall_assets.pipeline.features import extract_day, total_of
@@ -36,6 +37,7 @@ from fall_assets.resources.site import SiteResource
         dg.AssetSpec(
             name,
             deps=["videos"],
+            description=TABLES[name].meaning,
             kinds=kinds,
             automation_condition=when_upstream_changed(),
         )
