@@ -89,8 +89,8 @@ def hour_bytes(paths: Sequence[Path], folder: Path, seconds: float) -> int:
     join(target, [path for _ in range(rounds) for path in paths])
     took_s, figures = features_s([target], 1)
     print(
-        f"an hour: {figures.frames} frames, {figures.samples} samples of one file in {took_s:.0f} s,"
-        f" {figures.decoded / figures.frames:.1%} decoded, {figures.peak_bytes / 1e6:.0f} MB "
+        f"an hour: {figures.frames} frames, {figures.samples} samples, {took_s:.0f} s, "
+        f"{figures.decoded / figures.frames:.1%} decoded, {figures.peak_bytes / 1e6:.0f} MB "
         f"(limit {LIMIT_BYTES / 1e6:.0f} MB)"
     )
     return figures.peak_bytes
