@@ -20,6 +20,7 @@ from fall_assets.commands.frames import frames
 from fall_assets.commands.holds import hold
 from fall_assets.commands.labels import labels
 from fall_assets.commands.quarantine import quarantine
+from fall_assets.commands.reproduce import reproduce
 from fall_assets.commands.review import review
 from fall_assets.commands.running import environment, run_job
 from fall_assets.errors import FallAssetsError
@@ -45,7 +46,7 @@ def main() -> None:
     """Detect patient falls in hospital video, and keep detecting them."""
 
 
-for group in (alerts, frames, hold, labels, quarantine, review):
+for group in (alerts, frames, hold, labels, quarantine, reproduce, review):
     main.add_command(group)
 
 

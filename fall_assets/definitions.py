@@ -21,6 +21,7 @@ from fall_assets.assets import (  # noqa: E402
     monitoring,
     operation,
     retention,
+    studies,
 )
 from fall_assets.assets.support import with_policies  # noqa: E402
 from fall_assets.automation.declarative import ALL_AUTOMATION  # noqa: E402
@@ -42,6 +43,8 @@ ALL_ASSETS = [
     learning.decoding,
     learning.gate_duty,
     learning.training_set,
+    studies.experiments,
+    studies.tuning_study,
     learning.candidate_model,
     learning.evaluation,
     delivery.registered_model,

@@ -10,6 +10,7 @@ FEATURES = dg.AssetSelection.assets(
     "motion_gate", "sequences", "pose_tracks", "features", "gate_duty"
 )
 LEARNING = dg.AssetSelection.assets("training_set", "candidate_model", "evaluation")
+STUDIES = dg.AssetSelection.assets("experiments", "tuning_study")
 DELIVERY = dg.AssetSelection.assets("registered_model", "drift_reference")
 OPERATION = dg.AssetSelection.assets(
     "predictions", "alerts", "drift_report", "automatic_labels", "review_queue"
@@ -23,8 +24,8 @@ LEARNING_TAGS = {"fall_assets/learning": "true"}
 
 lifecycle = dg.define_asset_job(
     "lifecycle",
-    # Deleting footage is a decision of its own.
-    selection=dg.AssetSelection.all() - RETENTION,
+    # Deleting footage is a decision of its own; studies take as long as one lets them.
+    selection=dg.AssetSelection.all() - RETENTION - STUDIES,
     description=(
         "Once around the loop, over a range of days (tags dagster/asset_partition_range_start "
         "and _end). The newest day is held back from learning: it plays today."
@@ -65,6 +66,22 @@ retraining = dg.define_asset_job(
     tags=LEARNING_TAGS,
 )
 
+model_selection = dg.define_asset_job(
+    "model_selection",
+    selection=dg.AssetSelection.assets("experiments"),
+    description="Try the attempts of a grid on the newest training set, or a named one.",
+    executor_def=dg.in_process_executor,
+    tags=LEARNING_TAGS,
+)
+
+tuning = dg.define_asset_job(
+    "tuning",
+    selection=dg.AssetSelection.assets("tuning_study"),
+    description="Search for an algorithm's best settings; a study goes on where it ended.",
+    executor_def=dg.in_process_executor,
+    tags=LEARNING_TAGS,
+)
+
 retention = dg.define_asset_job(
     "retention",
     selection=RETENTION,
@@ -79,4 +96,14 @@ maintenance = dg.define_asset_job(
     executor_def=dg.in_process_executor,
 )
 
-ALL_JOBS = [lifecycle, collection, labelling, nightly, retraining, retention, maintenance]
+ALL_JOBS = [
+    lifecycle,
+    collection,
+    labelling,
+    nightly,
+    retraining,
+    model_selection,
+    tuning,
+    retention,
+    maintenance,
+]

@@ -178,16 +178,25 @@ def candidate_model(
     op_tags=LEARNING_TAGS,
 )
 def evaluation(context: dg.AssetExecutionContext, site: SiteResource) -> dg.MaterializeResult[None]:
-    """How well the candidate finds falls, in events, beside the champion on the same clips."""
+    """How well the candidate finds falls, in events, beside the champion on the same footage."""
+    from fall_assets.learning.report import headline
+
     with working(context, site) as work:
         judged = evaluate_candidate(work)
-    headline = [row for row in judged.rows if row["slice"] == "all"]
+    whole = [row for row in judged.rows if row["slice"] == "all"]
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": len(judged.rows),
-            "MLflow run": judged.run_id,
-            "all footage": markdown_table(headline),
+            "in a sentence": headline(whole[0]),
+            "verdict": judged.verdict.text,
+            "all footage": markdown_table(whole),
             "by slice": markdown_table([row for row in judged.rows if row["slice"] != "all"]),
+            "against the champion": markdown_table(judged.comparisons),
+            "missed falls": judged.missed,
+            "false alarms": judged.false_alarms,
+            "folds": judged.leakage.text,
+            "report": dg.MetadataValue.path(str(work.lake.resolve(judged.report))),
+            "model card": dg.MetadataValue.md(work.lake.resolve(judged.card).read_text()),
             **{name: picture(png) for name, png in judged.plots.items()},
         }
     )

@@ -16,7 +16,10 @@ def candidate_may_be_registered(site: SiteResource) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         passed=verdict.passed,
         description=verdict.text,
-        metadata={f"reason {n}": reason for n, reason in enumerate(verdict.reasons, start=1)},
+        metadata={
+            "held by": ", ".join(verdict.held_by) or "no slice",
+            **{f"reason {n}": reason for n, reason in enumerate(verdict.reasons, start=1)},
+        },
     )
 
 

@@ -139,6 +139,23 @@ def no_group_lies_in_two_folds(site: SiteResource) -> dg.AssetCheckResult:
     )
 
 
+@dg.asset_check(asset="training_set")
+def folds_share_no_motion(site: SiteResource) -> dg.AssetCheckResult:
+    """No window has a near-duplicate in another fold, which would be learned by heart."""
+    from fall_assets.pipeline.evaluation import check_leakage
+    from fall_assets.pipeline.learning import open_training_set
+    from fall_assets.pipeline.work import Work
+
+    work = Work(site.site(), site.lake())
+    leakage = check_leakage(work, *open_training_set(work).read())
+    return dg.AssetCheckResult(
+        passed=leakage.passed,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=leakage.text,
+        metadata={"near-duplicates": len(leakage.twins), "share": leakage.share},
+    )
+
+
 @dg.asset_check(asset="camera_health", partitions_def=DAYS)
 def every_camera_is_alive(
     context: dg.AssetCheckExecutionContext, site: SiteResource

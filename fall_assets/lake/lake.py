@@ -55,6 +55,8 @@ _SHORTEST_RETENTION_HOURS = 1
 
 _ATTEMPTS = 12
 _FIRST_WAIT_S = 0.02
+_PINNING = ("training_set", "experiments", "tuning_study")
+"""Tables with a column `pins`: JSON, table name to the version that must stay."""
 _LONGEST_WAIT_S = 2.0
 
 _TABLE_PROPERTIES: dict[str, str | None] = {
@@ -602,17 +604,18 @@ class Lake:
         )
 
     def _pins(self) -> dict[str, tuple[int, ...]]:
+        """The versions of each table that something is to be rebuilt from."""
         found: dict[str, set[int]] = {}
-        sets = self.read("training_set", columns=["training_set_id", "pins"])
-        for training_set_id, text in sets.iter_rows():
-            try:
-                for name, version in json.loads(text).items():
-                    found.setdefault(name, set()).add(int(version))
-            except (ValueError, AttributeError, TypeError) as error:
-                raise PermanentFailureError(
-                    f"training set {training_set_id}: its pins cannot be read ({error}): {text!r}. "
-                    "Nothing was removed; correct the row or delete it"
-                ) from error
+        for table in _PINNING:
+            for (text,) in self.read(table, columns=["pins"]).unique().iter_rows():
+                try:
+                    for name, version in json.loads(text).items():
+                        found.setdefault(name, set()).add(int(version))
+                except (ValueError, AttributeError, TypeError) as error:
+                    raise PermanentFailureError(
+                        f"table {table}: pins that cannot be read ({error}): {text!r}. Nothing was "
+                        "removed; correct the row or delete it"
+                    ) from error
         return {name: tuple(sorted(versions)) for name, versions in found.items()}
 
     # Files --------------------------------------------------------------------------------------

@@ -79,7 +79,8 @@ class UnusableSetError(PermanentFailureError):
 class VideoTruth:
     """One labelled segment: where it was recorded and what happens in it.
 
-    `reviewed` is false where only automatic labels speak: it teaches and never judges.
+    `reviewed` is false where only automatic labels speak: it teaches and never judges. `start_s`
+    is the segment's start in seconds since 1970, None where nobody told.
     """
 
     video_id: str
@@ -91,6 +92,7 @@ class VideoTruth:
     falls: tuple[Fall, ...]
     labels: tuple[Interval, ...]
     reviewed: bool = True
+    start_s: float | None = None
 
     def scored(
         self, end_s: Iterable[float], score: Iterable[float], window_s: float = 4.0
@@ -107,6 +109,7 @@ class VideoTruth:
             self.labels,
             tuple(end_s),
             tuple(score),
+            self.start_s,
         )
 
 
@@ -129,6 +132,7 @@ class _Truths(Mapping[str, VideoTruth]):
                 row["fold"],
                 *intervals.get(row["video_id"], ((), ())),
                 row["reviewed"],
+                row["start_utc"].timestamp() if row["start_utc"] is not None else None,
             )
             for row in self._known.iter_rows(named=True)
         }
@@ -232,8 +236,8 @@ class LearningSet:
     or to be judged by. Segments whose clips are all automatic teach and are never judged by.
 
     `clips` stand in `CLIP_ORDER`; `place` is the number of each one's segment in `tracks`.
-    `stretches` of each segment are what a motion or an embedding set yields, `films` the files,
-    where an algorithm asked for them.
+    `stretches` of each segment are what a motion or an embedding set yields, `films` the files
+    and `crops` the parts of them that cameras may show, where an algorithm asked for them.
     """
 
     truths: Mapping[str, VideoTruth]
@@ -243,6 +247,7 @@ class LearningSet:
     feature_set: str
     stretches: Mapping[str, tuple[Stretch, ...]] | None = None
     films: Mapping[str, Path] | None = None
+    crops: Mapping[str, str | None] | None = None
 
     @classmethod
     def from_tables(
@@ -343,6 +348,7 @@ class LearningSet:
             self.tracks[video_id],
             self.stretches.get(video_id, ()) if self.stretches is not None else None,
             self.films.get(video_id) if self.films is not None else None,
+            self.crops.get(video_id) if self.crops is not None else None,
         )
 
     def videos_in(self, folds: Collection[int]) -> list[VideoTruth]:

@@ -1,10 +1,11 @@
 """Event metrics, their intervals and the choice of a threshold. Pure.
 
-What belongs here: counting and rates over matched events. What does not: the rule of matching
-(`events`), training and folds (`evaluate`).
+What belongs here: counting and rates over matched events, also over segments that follow each
+other. What does not: the rule of matching (`events`), slices and resampling (`slices`,
+`bootstrap`), training and folds (`evaluate`).
 
 A fall counts once for every camera that recorded it, because every camera's box raises alarms on
-its own.
+its own; also where the recorder began a new file while somebody fell.
 """
 
 from __future__ import annotations
@@ -14,10 +15,21 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
-from fall_assets.learning.events import EventSettings, Fall, Matching, match, to_events
+from fall_assets.learning.events import (
+    Event,
+    EventSettings,
+    Fall,
+    Found,
+    Matching,
+    match,
+    to_events,
+)
 
 SECONDS_PER_DAY = 86_400.0
 SECONDS_PER_HOUR = 3_600.0
+JOIN_GAP_S = 2.0
+"""Segments of a camera closer than this follow each other, as alerts have it."""
+_JOINED_S = 1.0
 _Z_95 = 1.959963984540054
 
 Row = dict[str, str | int | float | None]
@@ -34,7 +46,10 @@ class Interval:
 
 @dataclass(frozen=True)
 class ScoredVideo:
-    """A segment with its truth and its scores: all that a threshold is judged on."""
+    """A segment with its truth and its scores: all that a threshold is judged on.
+
+    `start_s`: its start in seconds since 1970; where it is None, no other segment follows it.
+    """
 
     video_id: str
     camera_id: str
@@ -46,15 +61,22 @@ class ScoredVideo:
     labels: tuple[Interval, ...]
     end_s: tuple[float, ...]
     score: tuple[float, ...]
+    start_s: float | None = None
 
 
 @dataclass(frozen=True)
 class VideoOutcome:
-    """What an alarm threshold makes of one segment."""
+    """What an alarm threshold makes of one segment.
+
+    `events` are its alarms as if it stood alone, `matching` what became of them and of its falls,
+    which `joined` may have decided together with the segments around it.
+    """
 
     video: ScoredVideo
     threshold: float
     matching: Matching
+    events: tuple[Event, ...] = ()
+    merge_gap_s: float = 10.0
 
 
 @dataclass(frozen=True)
@@ -108,16 +130,49 @@ def wilson(successes: int, trials: int, z: float = _Z_95) -> tuple[float, float]
     return max(0.0, min(middle - half, share)), min(1.0, max(middle + half, share))
 
 
+def poisson_interval(count: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Exact interval of a Poisson mean of which `count` was seen.
+
+    Source: Garwood, Biometrika 28(3/4), 1936. Over an exposure it becomes that of a rate. It
+    takes events as independent; alarms that one patient or one room raises again and again make
+    the truth less certain than it says.
+    """
+    if count < 0 or not 0 < confidence < 1:
+        raise ValueError(f"a count of {count} at a confidence of {confidence}")
+    tail = (1 - confidence) / 2
+    low = _poisson_mean(count - 1, 1 - tail) if count else 0.0
+    return low, _poisson_mean(count, tail)
+
+
 def outcome(video: ScoredVideo, settings: EventSettings) -> VideoOutcome:
-    """The alarms of one segment, matched with its falls."""
-    if not video.score or max(video.score) < settings.threshold:
-        return VideoOutcome(video, settings.threshold, match((), video.falls))
-    events = to_events(video.end_s, video.score, settings, video.window_s)
-    return VideoOutcome(video, settings.threshold, match(events, video.falls))
+    """The alarms of one segment by itself, matched with its falls."""
+    events: tuple[Event, ...] = ()
+    if video.score and max(video.score) >= settings.threshold:
+        events = tuple(to_events(video.end_s, video.score, settings, video.window_s))
+    matching = match(events, video.falls)
+    return VideoOutcome(video, settings.threshold, matching, events, settings.merge_gap_s)
+
+
+def joined(outcomes: Sequence[VideoOutcome]) -> list[VideoOutcome]:
+    """The same segments, those of a camera that follow each other judged as one stretch.
+
+    Parts of one fall on both sides of a border are one fall, found by an alarm in either; an
+    alarm that goes on into the next segment is one alarm; who is known to lie there still is no
+    false alarm. A fall stands with the segment that it starts in, so that both of two models
+    have it in the same slice; the alarm that found it may then be raised after that segment's
+    end. A false alarm stands with the segment that it was raised in. To join twice changes
+    nothing.
+    """
+    result = list(outcomes)
+    for chain in _chains([item.video for item in outcomes]):
+        matchings = _match_stretch([outcomes[place] for place in chain])
+        for place, matching in zip(chain, matchings, strict=True):
+            result[place] = replace(outcomes[place], matching=matching)
+    return result
 
 
 def operating_point(outcomes: Sequence[VideoOutcome], threshold: float) -> OperatingPoint:
-    """Counts over all segments."""
+    """Counts over all segments, as they were matched (see `joined`)."""
     return OperatingPoint(
         threshold,
         falls=sum(len(o.matching.found) + len(o.matching.missed) for o in outcomes),
@@ -142,11 +197,12 @@ def operating_curve(
     settings: EventSettings,
     thresholds: Sequence[float] | None = None,
 ) -> list[OperatingPoint]:
-    """Counts at every threshold, in order of the thresholds."""
+    """Counts at every threshold, in order of the thresholds, over segments that are `joined`."""
     curve = []
     for threshold in thresholds if thresholds is not None else threshold_grid():
         at = replace(settings, threshold=threshold)
-        curve.append(operating_point([outcome(video, at) for video in videos], threshold))
+        outcomes = joined([outcome(video, at) for video in videos])
+        curve.append(operating_point(outcomes, threshold))
     return curve
 
 
@@ -196,7 +252,9 @@ def event_metrics(outcomes: Sequence[VideoOutcome]) -> list[Row]:
     Slices: `all`, `dataset`, `camera` and `room`, and `label`, where a label's row counts the
     false alarms raised while it held and the footage under it (and the falls under `fall`);
     alarms outside every label stand under `unlabelled`. Undefined figures are none, never 0.
+    Segments that follow each other are `joined`.
     """
+    outcomes = joined(outcomes)
     rows = [_row("all", "all", outcomes)]
     for name, value_of in _SLICES:
         groups: dict[str, list[VideoOutcome]] = {}
@@ -221,6 +279,129 @@ def label_at(video: ScoredVideo, at_s: float) -> str:
     """The label that holds at a moment, or `unlabelled`; the latest to start, of several."""
     holding = [label for label in video.labels if label.start_s <= at_s <= label.end_s]
     return max(holding, key=lambda label: label.start_s).label if holding else "unlabelled"
+
+
+def _chains(videos: Sequence[ScoredVideo]) -> list[list[int]]:
+    """Places of the segments that follow each other, in order of time; only chains of several."""
+    known = [
+        (video.camera_id, video.start_s, place)
+        for place, video in enumerate(videos)
+        if video.start_s is not None
+    ]
+    chains: list[list[int]] = []
+    end_s, camera_id = -math.inf, ""
+    for camera, start_s, place in sorted(known):
+        if camera == camera_id and abs(start_s - end_s) <= JOIN_GAP_S:
+            chains[-1].append(place)
+        else:
+            chains.append([place])
+        camera_id, end_s = camera, start_s + videos[place].duration_s
+    return [chain for chain in chains if len(chain) > 1]
+
+
+def _match_stretch(outcomes: Sequence[VideoOutcome]) -> list[Matching]:
+    """The alarms and falls of segments that follow each other, matched on one timeline."""
+    first_s = outcomes[0].video.start_s or 0.0
+    offsets = [(item.video.start_s or 0.0) - first_s for item in outcomes]
+    falls, starts_in = _falls_of_stretch(outcomes, offsets)
+    events: list[Event] = []
+    raised_in: dict[Event, int] = {}
+    for place, (item, offset) in enumerate(zip(outcomes, offsets, strict=True)):
+        for event in (_moved_event(event, offset) for event in item.events):
+            last = events[-1] if events else None
+            if last is None or event.raised_s - last.end_s > item.merge_gap_s:
+                events.append(event)
+                raised_in[event] = place
+                continue
+            at = raised_in.pop(last)
+            both = Event(
+                last.start_s,
+                last.raised_s,
+                max(last.end_s, event.end_s),
+                max(last.score, event.score),
+            )
+            events[-1] = both
+            raised_in[both] = at
+    matching = match(events, falls)
+    return [
+        Matching(
+            tuple(
+                Found(_moved_fall(found.fall, -offset), _moved_event(found.event, -offset))
+                for found in matching.found
+                if starts_in[found.fall] == place
+            ),
+            tuple(_moved_fall(f, -offset) for f in matching.missed if starts_in[f] == place),
+            tuple(_moved_event(e, -offset) for e in matching.repeated if raised_in[e] == place),
+            tuple(_moved_event(e, -offset) for e in matching.false_alarms if raised_in[e] == place),
+        )
+        for place, offset in enumerate(offsets)
+    ]
+
+
+def _falls_of_stretch(
+    outcomes: Sequence[VideoOutcome], offsets: Sequence[float]
+) -> tuple[list[Fall], dict[Fall, int]]:
+    """The falls of a stretch, parts of one as one, and the segment that each starts in."""
+    falls: list[Fall] = []
+    starts_in: dict[Fall, int] = {}
+    reach_s = _JOINED_S + JOIN_GAP_S
+    for place, (item, offset) in enumerate(zip(outcomes, offsets, strict=True)):
+        lying = [
+            (label.start_s + offset, label.end_s + offset)
+            for label in item.video.labels
+            if label.label == "lying_after_fall"
+        ]
+        if place:
+            for number, fall in enumerate(falls):
+                until_s = fall.until_s
+                for start_s, end_s in lying:
+                    if start_s <= until_s + reach_s:
+                        until_s = max(until_s, end_s)
+                falls[number] = replace(fall, until_s=until_s)
+                starts_in[falls[number]] = starts_in.pop(fall)
+        for fall in (_moved_fall(fall, offset) for fall in item.video.falls):
+            before = next((f for f in reversed(falls) if f.event_id == fall.event_id), None)
+            if (
+                before is None
+                or starts_in[before] == place
+                or fall.start_s > before.end_s + reach_s
+            ):
+                falls.append(fall)
+                starts_in[fall] = place
+                continue
+            whole = replace(
+                before,
+                end_s=max(before.end_s, fall.end_s),
+                until_s=max(before.until_s, fall.until_s),
+            )
+            falls[falls.index(before)] = whole
+            starts_in[whole] = starts_in.pop(before)
+    return falls, starts_in
+
+
+def _moved_event(event: Event, by_s: float) -> Event:
+    return Event(event.start_s + by_s, event.raised_s + by_s, event.end_s + by_s, event.score)
+
+
+def _moved_fall(fall: Fall, by_s: float) -> Fall:
+    return Fall(fall.event_id, fall.start_s + by_s, fall.end_s + by_s, fall.until_s + by_s)
+
+
+def _poisson_mean(count: int, at_most: float) -> float:
+    """The mean under which `count` or fewer are seen with the probability `at_most`."""
+    low, high = 0.0, count + 10.0 * math.sqrt(count + 1) + 10.0
+    for _ in range(80):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _poisson_share(count, middle) > at_most else (low, middle)
+    return (low + high) / 2
+
+
+def _poisson_share(count: int, mean: float) -> float:
+    """Probability of `count` or fewer at a mean."""
+    if mean <= 0:
+        return 1.0
+    logs = (k * math.log(mean) - mean - math.lgamma(k + 1) for k in range(count + 1))
+    return min(1.0, math.fsum(math.exp(log) for log in logs))
 
 
 def _by_dataset(video: ScoredVideo) -> str:

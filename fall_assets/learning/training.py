@@ -58,13 +58,13 @@ class TrainingSettings(AlgorithmSettings):
     batches are small, and waiting for a busy core costs more than it brings.
     """
 
-    steps: int = 300
+    steps: int = 500
     batch: int = 64
     examples: int = 16_000
     learning_rate: float = 4e-3
     weight_decay: float = 0.02
     positive_share: float = 0.4
-    simulated_share: float = 0.3
+    simulated_share: float = 0.7
     label_smoothing: float = 0.05
     average: float = 0.98
     networks: int = 2

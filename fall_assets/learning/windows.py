@@ -41,7 +41,7 @@ _SAMPLE = KEY_POINTS * 3
 _EDGE_SHARE = 0.05
 _TINY = 1e-6
 
-CHANNELS = 2 * KEY_POINTS + KEY_POINTS + 2 + 2 + 2 + 2 + 2 + 3 + 2 + 4
+CHANNELS = 2 * KEY_POINTS + 2 + 2 + 2 + 2 + 2 + 3 + 4
 """Number of features per sample that `pose_features` gives."""
 
 
@@ -88,7 +88,9 @@ class SegmentTracks:
 class WindowSettings:
     """How windows are cut and what counts as having seen somebody.
 
-    A track is scored in a window that holds at least `min_seen` samples of it. Gaps of up to
+    A track is scored in a window that holds at least `min_seen` samples of it, while the person is
+    in view: seen in one of the last `in_view` samples. Who walks out of the picture is last seen as
+    a pair of legs, which looks like a fall as long as nothing more is seen of it. Gaps of up to
     `max_gap` samples are filled by interpolation.
     """
 
@@ -98,6 +100,7 @@ class WindowSettings:
     rate_hz: float = 10.0
     min_seen: int = 5
     max_gap: int = 8
+    in_view: int = 2
 
     @property
     def samples(self) -> int:
@@ -370,7 +373,8 @@ def window_at(track: Track, end_s: float, settings: WindowSettings | None = None
     """The window of a track that ends at `end_s`: (samples, 17, 3).
 
     It holds the samples from `end_s - window_s` up to, and without, `end_s`: what is known at
-    that moment. Samples before the segment or outside the track are unseen (all zero).
+    that moment. Samples before the segment or outside the track are unseen (all zero), and all of
+    them are where the person is not in view at its end.
     """
     settings = settings or WindowSettings()
     samples = settings.samples
@@ -380,6 +384,8 @@ def window_at(track: Track, end_s: float, settings: WindowSettings | None = None
     taken = track.keypoints[source]
     offset = source.start - first
     window[offset : offset + len(taken)] = taken
+    if settings.in_view and not seen(window[-settings.in_view :]).any():
+        window[:] = 0
     return window
 
 
@@ -419,9 +425,13 @@ def pose_features(keypoints: Floats, aspect: Floats | float, max_gap: int = 8) -
     of the box around the key points, which is near the body's height whether the person stands
     or lies. Positions are relative to the trunk's centre, and the trunk's to where it was first
     seen, so that neither the place in the picture nor the distance from the camera matters.
-    In this order: key points x and y (34), scores (17), trunk's path (2), trunk's and head's
+    In this order: key points x and y (34), trunk's path (2), trunk's and head's
     velocity per 0.1 s (4), trunk's direction (2), feet to head (2), box width, height and the
-    logarithm of their ratio (3), seen and mean score (2), nearness of the four edges (4).
+    logarithm of their ratio (3), nearness of the four edges (4).
+
+    How sure the pose network is, and in which samples it found the person, weighs and fills key
+    points but is not shown: both tell one room and light from another better than a fall from
+    an activity, and are what a detector that saw them carried over worst (docs/detector.md).
 
     Args:
         keypoints: x and y as shares of the picture, y down; score 0 where unseen.
@@ -433,7 +443,6 @@ def pose_features(keypoints: Floats, aspect: Floats | float, max_gap: int = 8) -
     n, samples = body.points.shape[:2]
     xy, trust, centre, scale, visible = body.xy, body.trust, body.centre, body.scale, body.visible
     low, high, wide, box = body.low, body.high, body.wide, body.high - body.low
-    scores = body.points[..., 2]
     path = body.path()
     head = _mean(xy, trust, _HEAD)
     feet = _mean(xy, trust, (LEFT_ANKLE, RIGHT_ANKLE))
@@ -453,7 +462,6 @@ def pose_features(keypoints: Floats, aspect: Floats | float, max_gap: int = 8) -
     features = np.concatenate(
         [
             ((xy - centre[:, :, None]) / scale[..., None]).reshape(n, samples, -1),
-            scores,
             path,
             _difference(centre) / scale,
             _difference(head) / scale,
@@ -461,8 +469,6 @@ def pose_features(keypoints: Floats, aspect: Floats | float, max_gap: int = 8) -
             (head - feet) / scale,
             box / scale,
             np.log((box[..., 1:] / scale + 0.05) / (box[..., :1] / scale + 0.05)),
-            visible[..., None],
-            scores.mean(axis=-1, keepdims=True),
             np.exp(-np.clip(edges, 0, 1) / _EDGE_SHARE) * visible[..., None],
         ],
         axis=-1,

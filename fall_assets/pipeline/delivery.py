@@ -31,10 +31,16 @@ def gate(work: Work) -> Verdict:
         pl.col("training_set_id") == candidate["training_set_id"],
         pl.col("evaluated_utc") == candidate["evaluated_utc"],
     )
+    by_slice = work.lake.read("comparison").filter(
+        pl.col("run_id") == candidate["run_id"],
+        pl.col("training_set_id") == candidate["training_set_id"],
+        pl.col("evaluated_utc") == candidate["evaluated_utc"],
+    )
     return judge_candidate(
         candidate,
         beside.row(-1, named=True) if beside.height else None,
         work.site.settings.gate,
+        by_slice.to_dicts(),
     )
 
 

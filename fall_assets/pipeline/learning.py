@@ -24,18 +24,21 @@ from fall_assets.labelling.taxonomy import TAXONOMY_VERSION
 from fall_assets.lake.lake import PinnedTables
 from fall_assets.lake.registry import one_row, table
 from fall_assets.learning.algorithms.registry import settings_of
+from fall_assets.learning.attempts import environment
 from fall_assets.learning.dataset import CLIP_COLUMNS, CLIP_ORDER, COLUMNS, LearningSet
 from fall_assets.learning.detector import ALGORITHM
 from fall_assets.learning.events import EventSettings
 from fall_assets.learning.metrics import VideoOutcome, outcome
 from fall_assets.learning.windows import WindowSet
 from fall_assets.lineage import git_commit, lock_sha256
+from fall_assets.pipeline.evaluation import Assessment, Judgement, assess
 from fall_assets.pipeline.models import champion, tracking
+from fall_assets.pipeline.records import dataset_pins, scores_frame
 from fall_assets.pipeline.work import Work
 from fall_assets.simulation.poses import pose_windows
 
 if TYPE_CHECKING:
-    from fall_assets.learning.evaluate import CrossValidation, LearningSettings
+    from fall_assets.learning.evaluate import LearningSettings
 
 PINNED = ("cameras", "videos", "labels", "clips", "pose_tracks")
 """Tables that a training set is made of."""
@@ -262,6 +265,8 @@ def train_candidate(work: Work, training_set_id: str | None = None) -> Trained:
         **settings.record(),
         "simulated_windows": 0 if simulated is None else len(simulated),
     }
+    folds = {truth.video_id: truth.fold for truth in learning_set.truths.values()}
+    scores = scores_frame(validation.videos, folds, validation.thresholds)
     run_id = tracking(work.site).log_candidate(
         detector,
         settings=record,
@@ -270,6 +275,9 @@ def train_candidate(work: Work, training_set_id: str | None = None) -> Trained:
         plots=plots_of(validation.outcomes),
         git_commit=git_commit(),
         lock_sha256=lock_sha256(),
+        inputs=dataset_pins(work, training_set.row, training_set.pins),
+        scores=scores,
+        environment=environment(),
     )
     work.lake.append(
         "candidate_model",
@@ -290,58 +298,57 @@ def train_candidate(work: Work, training_set_id: str | None = None) -> Trained:
         ),
         work.provenance(),
     )
-    folds = {truth.video_id: truth.fold for truth in learning_set.truths.values()}
-    work.lake.append("fold_scores", _fold_scores(run_id, validation, folds), work.provenance())
+    of_the_run = scores.select(pl.lit(run_id).alias("run_id"), pl.all())
+    work.lake.append("fold_scores", of_the_run, work.provenance())
     return Trained(run_id, training_set.id, detector.threshold, detector.parameters, record)
 
 
-@dataclass(frozen=True)
-class Judged:
-    """An evaluation: its rows of the table, and plots by title."""
-
-    run_id: str
-    rows: list[dict[str, Any]]
-    plots: dict[str, bytes]
-
-
-def evaluate_candidate(work: Work) -> Judged:
-    """Count the newest candidate's events, and the champion's on the same clips beside them.
+def evaluate_candidate(work: Work) -> Assessment:
+    """Judge the newest candidate, and the champion on the same segments beside it.
 
     Both are judged by what networks made of segments that they had not seen: segments that the
     champion learned from count by its own cross-validation, all others by the champion itself.
+    Rows go into `evaluation` and `comparison`, a report and a model card into the lake's files.
     """
-    from fall_assets.learning.evaluate import evaluation_frame, judge
+    from fall_assets.learning.evaluate import judge
 
     candidate = newest_candidate(work)
     training_set, learning_set = open_training_set(work, candidate["training_set_id"]).read()
-    outcomes = list(_out_of_fold(work, candidate["run_id"], learning_set).values())
-    judged = {"candidate": (candidate["run_id"], outcomes)}
+    found = _out_of_fold(work, candidate["run_id"], learning_set)
+    beside: Judgement | None = None
     serving = tracking(work.site).champion()
     if serving is not None:
         detector, _ = champion(work.site)
         if detector.feature_set == learning_set.feature_set:
             own = _out_of_fold(work, serving.run_id, learning_set)
-            beside = [own.get(seen.video.video_id, seen) for seen in judge(detector, learning_set)]
-            judged["champion"] = (serving.run_id, beside)
+            seen = judge(detector, learning_set)
+            beside = Judgement(serving.run_id, [own.get(one.video.video_id, one) for one in seen])
         else:
             work.log(
                 f"champion {serving.version} uses feature set {detector.feature_set}, which this "
                 "training set does not hold: it is not judged beside the candidate"
             )
-    now = datetime.now(UTC)
-    frames = [
-        evaluation_frame(
-            found,
-            run_id=run_id,
-            training_set_id=training_set.id,
-            role=role,
-            evaluated_utc=now,
-        )
-        for role, (run_id, found) in judged.items()
-    ]
-    rows = pl.concat(frames)
-    work.lake.upsert("evaluation", rows, work.provenance())
-    return Judged(candidate["run_id"], rows.to_dicts(), plots_of(outcomes))
+    assessment = assess(
+        work,
+        training_set,
+        learning_set,
+        Judgement(candidate["run_id"], list(found.values())),
+        beside,
+        evaluated_utc=datetime.now(UTC),
+        about={
+            "algorithm": candidate["algorithm"],
+            "feature set": candidate["feature_set"],
+            "parameters": candidate["parameters"],
+            "threshold": candidate["threshold"],
+            "commit": candidate["git_commit"],
+            **{f"version of {name}": version for name, version in training_set.pins.items()},
+        },
+    )
+    for name, rows in (("evaluation", assessment.rows), ("comparison", assessment.comparisons)):
+        if rows:
+            frame = pl.DataFrame(rows, schema=table(name).schema)
+            work.lake.upsert(name, frame, work.provenance())
+    return assessment
 
 
 def newest_candidate(work: Work) -> dict[str, Any]:
@@ -385,27 +392,6 @@ def plots_of(outcomes: Sequence[VideoOutcome]) -> dict[str, bytes]:
         "confusion": plots.confusion(outcomes),
         "detection delay": plots.delays(outcomes),
     }
-
-
-def _fold_scores(
-    run_id: str, validation: CrossValidation, folds: Mapping[str, int]
-) -> pl.DataFrame:
-    """Rows of the table `fold_scores`."""
-    frames = [
-        pl.DataFrame(
-            {
-                "run_id": run_id,
-                "video_id": video.video_id,
-                "fold": folds[video.video_id],
-                "threshold": validation.thresholds[folds[video.video_id]],
-                "end_s": list(video.end_s),
-                "score": list(video.score),
-            },
-            schema=table("fold_scores").schema,
-        )
-        for video in validation.videos
-    ]
-    return pl.concat(frames)
 
 
 def _out_of_fold(work: Work, run_id: str, learning_set: LearningSet) -> dict[str, VideoOutcome]:

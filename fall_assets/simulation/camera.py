@@ -103,3 +103,36 @@ def place(view: View, room: Room, width: int, height: int, rng: np.random.Genera
         (middle[0] + 0.35 * jitter[2], middle[1] + 0.4 + 0.25 * jitter[3], 0.0),
         96.0 + 4.0 * jitter[4], width, height, 3.0 * jitter[5],
     )  # fmt: skip
+
+
+def place_anywhere(
+    person: tuple[float, float], width: int, height: int, rng: np.random.Generator
+) -> Camera:
+    """A camera that somebody put somewhere: on a shelf, a tripod, a wall, a ceiling.
+
+    It looks roughly, but not exactly, at where a person stands (x, y in metres), from 1.2 to 7 m
+    away and from any side; walls are not minded. Half of them stand at 0.5 to 1.7 m, a third hang
+    at 1.7 to 3 m, the rest look nearly straight down.
+    """
+    kind = rng.random()
+    angle = rng.uniform(-np.pi, np.pi)
+    field = float(rng.uniform(45.0, 100.0))
+    if kind < 0.15:
+        away, high = float(rng.uniform(0.0, 1.2)), float(rng.uniform(2.4, 3.4))
+        field = float(rng.uniform(75.0, 110.0))
+    else:
+        # A narrow view is used from farther away.
+        away = float(rng.uniform(1.2, 4.0)) * float(np.sqrt(90.0 / field)) * rng.uniform(1.0, 1.6)
+        high = float(rng.uniform(0.5, 1.7) if kind < 0.65 else rng.uniform(1.7, 3.0))
+    position = (
+        person[0] + away * float(np.cos(angle)),
+        person[1] + away * float(np.sin(angle)),
+        high,
+    )
+    beside = 0.25 * max(away, 1.0) * np.tan(np.deg2rad(field) / 2)
+    target = (
+        person[0] + float(rng.normal(0.0, beside)),
+        person[1] + float(rng.normal(0.0, beside)),
+        float(rng.uniform(0.2, 1.2)) if kind >= 0.15 else 0.0,
+    )
+    return Camera(position, target, field, width, height, float(rng.normal(0.0, 3.0)))

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 import numpy as np
@@ -22,7 +22,17 @@ from fall_assets.simulation.room import MATTRESS_M, SEAT_M, Room
 
 RATE_HZ: Final = 50.0
 
-FallKind = Literal["forwards", "backwards", "sideways", "out_of_bed", "from_chair"]
+FallKind = Literal[
+    "forwards",
+    "backwards",
+    "sideways",
+    "out_of_bed",
+    "from_chair",
+    "faint",
+    "to_knees",
+    "slide_down",
+    "onto_bed",
+]
 FALLS: Final[tuple[FallKind, ...]] = (
     "forwards",
     "backwards",
@@ -30,7 +40,11 @@ FALLS: Final[tuple[FallKind, ...]] = (
     "out_of_bed",
     "from_chair",
 )
-"""Programmes in which the person falls, once."""
+"""Programmes in which the person falls, once; what footage is rendered of."""
+
+MORE_FALLS: Final[tuple[FallKind, ...]] = ("faint", "to_knees", "slide_down", "onto_bed")
+"""Further ones, for key points only: the knees give way and the body sinks upright before it tips;
+first onto the knees; slowly down a wall; from the feet onto the bed."""
 
 ORDINARY: Final = (
     "stroll",
@@ -47,6 +61,19 @@ ORDINARY: Final = (
 )
 """Programmes of ordinary life; sitting or lying down fast, bending and lying down on the floor on
 purpose are the ones that are easily taken for a fall."""
+
+MORE_ORDINARY: Final = (
+    "crouch",
+    "kneel",
+    "exercise",
+    "crawl",
+    "sit_on_floor",
+    "lie_on_side",
+    "hurry",
+    "pass_by",
+)
+"""Further ways of being low, bent or quick without falling, and of walking through the picture,
+for key points only."""
 
 VISIT: Final = "visit"
 """The programme of staff: come in, go to the bed or the patient, help, leave."""
@@ -99,12 +126,16 @@ class Performance:
 
 @dataclass(frozen=True)
 class Style:
-    """How this person moves: pace in m/s, stoop in degrees, and how far arms swing and it sways."""
+    """How this person moves: pace in m/s, stoop in degrees, and how far arms swing and it sways.
+
+    `tempo` scales the time that everything but walking and falling takes.
+    """
 
     pace: float
     stoop: float
     swing: float
     sway: float
+    tempo: float = 1.0
 
     @classmethod
     def draw(cls, rng: np.random.Generator, *, staff: bool = False) -> Style:
@@ -163,9 +194,12 @@ class Performer:
         start: Literal["stand", "sit", "lie", "corridor"] = "stand",
         style: Style | None = None,
         rate_hz: float = RATE_HZ,
+        mattress_m: float = MATTRESS_M,
     ) -> None:
+        self.mattress_m = mattress_m
         self.body, self.room, self.rng, self.rate_hz = body, room, rng, rate_hz
         self.style = style or Style.draw(rng)
+        self._tempo = self.style.tempo
         self._rows: list[Array] = []
         self._samples = 0
         self._intervals: list[tuple[int, int, str, str | None]] = []
@@ -287,7 +321,7 @@ class Performer:
             (seat_x, seat_y), yaw, seat = self.room.chair, self._chair_yaw, SEAT_M
         else:
             seat_x = self.room.bed_edge_x - 0.20 * self.room.inward
-            seat_y, yaw, seat = self._bed_y - 0.15, self._edge_yaw, MATTRESS_M
+            seat_y, yaw, seat = self._bed_y - 0.15, self._edge_yaw, self.mattress_m
         seated = self._seated(seat)
         reach = self.body.thigh_m * math.sin(
             seated["left_hip"] - seated["pitch"]
@@ -337,14 +371,18 @@ class Performer:
         self._on = "floor"
         self._name("other", zone, since=began)
 
-    def lie_down(self, *, fast: bool = False) -> None:
+    def lie_down(self, *, fast: bool = False, on_side: bool = False) -> None:
         """From the bed's edge (goes there first) into bed; fast takes 1.0 to 1.5 s."""
         if self._on != "edge":
             self.sit_down("edge", fast=fast)
-            if not fast:
+            if not fast and not on_side:
                 self.wait(float(self.rng.uniform(0.4, 1.5)))
         began = self._samples
         lying = self._in_bed() | self._bed_turn()
+        if on_side:
+            lying |= posture(twist=float(self.rng.choice([-75.0, 75.0])), left_hip=45,
+                             right_hip=50, left_knee=60, right_knee=70, left_shoulder=50,
+                             right_shoulder=55, left_elbow=70, right_elbow=60)  # fmt: skip
         yaw = lying["yaw"] = self._nearest_yaw(lying["yaw"])
         here = self._now
         half = {
@@ -383,7 +421,7 @@ class Performer:
     def leave_bed(self) -> None:
         """From lying in bed to sitting on its edge, then to the feet."""
         began = self._samples
-        edge = self._seated(MATTRESS_M) | {
+        edge = self._seated(self.mattress_m) | {
             "x": self.room.bed_edge_x - 0.20 * self.room.inward,
             "y": self._bed_y - 0.15,
             "yaw": self._nearest_yaw(self._edge_yaw),
@@ -425,6 +463,119 @@ class Performer:
         )
         self._name("bending", None, since=began)
 
+    def crouch(self) -> None:
+        """Squat for some seconds, as to tie a shoe or look under the bed; straighten."""
+        began = self._samples
+        u = self.rng.uniform
+        down = posture(pitch=u(5, 30), spine_flexion=u(25, 55), left_hip=u(105, 125),
+                       right_hip=u(100, 120), left_knee=u(105, 130), right_knee=u(100, 128),
+                       left_shoulder=u(30, 85), right_shoulder=u(30, 85), left_elbow=u(5, 70),
+                       right_elbow=u(5, 70), neck_flexion=u(-20, 15))  # fmt: skip
+        self._path([(0.0, {}), (1.0, down)], float(u(0.5, 1.4)), anchor="feet")
+        self._idle(float(u(0.5, 4.0)), 1.2)
+        self._path([(0.0, {}), (1.0, self._standing())], float(u(0.6, 1.5)), anchor="feet")
+        self._name("bending", None, since=began)
+
+    def kneel(self, *, then_rise: bool = True) -> None:
+        """Down onto one knee or both, perhaps bowing to the floor, and up again."""
+        began = self._samples
+        u = self.rng.uniform
+        both = u() < 0.5 or not then_rise
+        down = (
+            posture(pitch=u(0, 15), spine_flexion=u(5, 30), left_hip=u(0, 20), right_hip=u(0, 20),
+                    left_knee=u(95, 112), right_knee=u(95, 112))
+            if both
+            else posture(pitch=u(0, 15), spine_flexion=u(5, 35), left_hip=u(85, 100),
+                         right_hip=u(-8, 10), left_knee=u(85, 100), right_knee=u(92, 108))
+        )  # fmt: skip
+        arms = posture(left_shoulder=u(10, 60), right_shoulder=u(10, 60), left_elbow=u(10, 60),
+                       right_elbow=u(10, 60))  # fmt: skip
+        self._path([(0.0, {}), (1.0, down | arms)], float(u(0.7, 1.6)), anchor="feet")
+        if not then_rise:
+            return
+        if u() < 0.5:
+            bowed = posture(pitch=u(25, 55), spine_flexion=u(30, 50), left_shoulder=u(60, 100),
+                            right_shoulder=u(60, 100))  # fmt: skip
+            self._path([(0.0, {}), (1.0, bowed)], float(u(0.5, 1.2)), anchor="feet")
+        self._idle(float(u(0.5, 4.0)), 1.5)
+        self._path([(0.0, {}), (1.0, self._standing())], float(u(0.8, 1.8)), anchor="feet")
+        self._name("bending", None, since=began)
+
+    def crawl(self) -> None:
+        """Down onto hands and knees, some steps so, and up again."""
+        self.kneel(then_rise=False)
+        began = self._samples
+        u = self.rng.uniform
+        on_hands = posture(pitch=58, spine_flexion=22, left_hip=62, right_hip=62, left_knee=88,
+                           right_knee=88, left_shoulder=82, right_shoulder=82, left_elbow=8,
+                           right_elbow=8, neck_flexion=-30)  # fmt: skip
+        self._path([(0.0, {}), (1.0, on_hands)], float(u(0.6, 1.2)))
+        time = self._clock(float(u(2.0, 5.0)))
+        rows = np.repeat(self._now[None], len(time), axis=0)
+        beat = np.sin(2 * math.pi * u(0.7, 1.2) * time)
+        for name, sign in (("left_hip", 1), ("right_hip", -1), ("left_shoulder", -1),
+                           ("right_shoulder", 1)):  # fmt: skip
+            rows[:, INDEX[name]] += sign * np.deg2rad(18) * beat
+        yaw, pace = self._now[INDEX["yaw"]], u(0.2, 0.5)
+        rows[:, 0] += pace * time * math.cos(yaw)
+        rows[:, 1] += pace * time * math.sin(yaw)
+        self._append(rows)
+        self._path([(0.0, {}), (0.5, posture(pitch=10, left_hip=60, right_hip=10)),
+                    (1.0, self._standing())], float(u(1.2, 2.5)))  # fmt: skip
+        self._name("other", None, since=began)
+
+    def sit_on_floor(self) -> None:
+        """Sit down on the floor in control, stay, get up."""
+        began = self._samples
+        u = self.rng.uniform
+        sitting = posture(pitch=u(-22, -5), spine_flexion=u(10, 30), left_hip=u(88, 105),
+                          right_hip=u(88, 105), left_knee=u(5, 95), right_knee=u(5, 95),
+                          left_shoulder=u(-30, 50), right_shoulder=u(-30, 50),
+                          left_elbow=u(5, 60), right_elbow=u(5, 60))  # fmt: skip
+        self._path(
+            [
+                (0.0, {}),
+                (0.55, posture(pitch=22, spine_flexion=30, left_hip=112, right_hip=116,
+                               left_knee=118, right_knee=122, left_shoulder=20,
+                               right_shoulder=10)),
+                (1.0, sitting),
+            ],
+            float(u(1.6, 3.5)),
+            anchor="feet",
+        )  # fmt: skip
+        self._idle(float(u(1.5, 5.0)), 1.5)
+        self._name("other", "floor", since=began)
+        self.get_up_from_floor()
+
+    def exercise(self) -> None:
+        """Some repetitions of one exercise on the feet: squats, bends, reaching, arms and legs."""
+        began = self._samples
+        u = self.rng.uniform
+        kind = int(self.rng.integers(5))
+        out, arms_up = posture(), posture(left_shoulder=160, right_shoulder=160)
+        if kind == 0:
+            out = posture(pitch=18, spine_flexion=25, left_hip=100, right_hip=100, left_knee=105,
+                          right_knee=105, left_shoulder=85, right_shoulder=85)  # fmt: skip
+        elif kind == 1:
+            side = float(self.rng.choice([-1.0, 1.0]))
+            out = posture(spine_side=35 * side, roll=10 * side, left_shoulder_abduction=150,
+                          right_shoulder_abduction=40)  # fmt: skip
+        elif kind == 2:
+            out = posture(pitch=65, spine_flexion=50, left_hip=80, right_hip=80, left_knee=10,
+                          right_knee=10, left_shoulder=110, right_shoulder=110)  # fmt: skip
+        elif kind == 3:
+            out = posture(left_shoulder_abduction=165, right_shoulder_abduction=165,
+                          left_hip_abduction=22, right_hip_abduction=22)  # fmt: skip
+        else:
+            out = posture(left_hip=85, left_knee=95, right_hip=-15, right_knee=70, pitch=8,
+                          left_shoulder=30, right_shoulder=-20)  # fmt: skip
+        for _ in range(int(self.rng.integers(2, 6))):
+            seconds = float(u(0.45, 1.3))
+            self._path([(0.0, {}), (1.0, out)], seconds, anchor="feet")
+            back = self._standing() | (arms_up if kind == 2 and u() < 0.5 else {})
+            self._path([(0.0, {}), (1.0, back)], seconds * float(u(0.8, 1.3)), anchor="feet")
+        self._name("other", None, since=began)
+
     def tend(self, seconds: float) -> None:
         """Lean over somebody or something and use both hands."""
         began = self._samples
@@ -448,6 +599,8 @@ class Performer:
         )
         self.turn_to(float(heading))
         began = self._samples
+        # Faster than this it would look like a fall.
+        self._tempo = max(self._tempo, 0.7)
         self._path(
             [
                 (0.0, {}),
@@ -462,6 +615,7 @@ class Performer:
             float(self.rng.uniform(3.0, 5.0)),
             anchor="feet",
         )  # fmt: skip
+        self._tempo = self.style.tempo
         self._on = "down"
         self._name("other", "floor", since=began)
 
@@ -491,14 +645,18 @@ class Performer:
         A person on foot first walks to a place where there is room to fall; one in bed or on the
         chair (`out_of_bed`, `from_chair`) must be there already.
         """
+        self._tempo = 1.0
         if kind == "out_of_bed":
             self._fall_out_of_bed()
         elif kind == "from_chair":
             self._fall_from_seat()
+        elif kind == "onto_bed":
+            self._fall_onto_bed()
         else:
             self._fall_on_foot(kind)
         self._on = "down"
         self._settle()
+        self._tempo = self.style.tempo
 
     def stir(self, seconds: float) -> None:
         """Move arms and legs while lying on the floor, trying to get up, without success."""
@@ -522,7 +680,9 @@ class Performer:
     def _fall_on_foot(self, kind: FallKind) -> None:
         rng = self.rng
         side = float(rng.choice([-1.0, 1.0]))
-        lean = {"forwards": 0.0, "backwards": math.pi, "sideways": -side * math.pi / 2}[kind]
+        lean = {
+            "forwards": 0.0, "to_knees": 0.0, "backwards": math.pi, "slide_down": math.pi
+        }.get(kind, -side * math.pi / 2)  # fmt: skip
         here_x, here_y = self._now[INDEX["x"]], self._now[INDEX["y"]]
         spot, heading = (here_x, here_y), self._now[INDEX["yaw"]]
         for _ in range(60):
@@ -539,10 +699,27 @@ class Performer:
         began = self._samples
         carried = 0.30 * self.style.pace if kind == "forwards" else 0.0
         seconds = float(rng.uniform(0.8, 1.4))
+        if kind == "slide_down":
+            self._path(self._down_a_wall(side), float(rng.uniform(1.4, 2.6)), anchor="feet")
+            self._name("fall", "floor", since=began)
+            return
+        if kind == "to_knees":
+            knees = posture(pitch=12, spine_flexion=18, left_hip=12, right_hip=16, left_knee=104,
+                            right_knee=98, left_shoulder=45, right_shoulder=40, left_elbow=40,
+                            right_elbow=40)  # fmt: skip
+            self._path([(0.0, {}), (1.0, knees)], float(rng.uniform(0.35, 0.7)), ease=topple,
+                       anchor="feet")  # fmt: skip
+            if rng.random() < 0.5:
+                self._idle(float(rng.uniform(0.1, 0.6)), 0.5)
+            seconds = float(rng.uniform(0.5, 0.9))
         self._path(
-            {"forwards": self._prone, "backwards": self._onto_back, "sideways": self._onto_side}[
-                kind
-            ](side),
+            {
+                "forwards": self._prone,
+                "backwards": self._onto_back,
+                "sideways": self._onto_side,
+                "faint": self._crumple,
+                "to_knees": self._flat_from_knees,
+            }[kind](side),
             seconds,
             ease=topple,
             anchor="feet",
@@ -610,6 +787,58 @@ class Performer:
                           f"{high}_shoulder_abduction": u(-5, 10), f"{high}_elbow": u(30, 80)})),
         ]  # fmt: skip
 
+    def _flat_from_knees(self, side: float) -> Keys:
+        return [(0.0, {}), self._prone(side)[-1]]
+
+    def _crumple(self, side: float) -> Keys:
+        """The knees give way: straight down first, then onto the back or a side."""
+        u = self.rng.uniform
+        end = (self._onto_back if u() < 0.4 else self._onto_side)(side)[-1][1]
+        return [
+            (0.0, {}),
+            (0.45, posture(pitch=u(0, 15), spine_flexion=u(10, 30), left_hip=u(60, 85),
+                           right_hip=u(60, 85), left_knee=u(95, 120), right_knee=u(95, 120),
+                           neck_flexion=u(5, 25), roll=8 * side)),
+            (0.65, posture(pitch=u(-20, 10), roll=22 * side, spine_flexion=u(15, 30),
+                           left_hip=u(80, 100), right_hip=u(80, 100), left_knee=u(80, 115),
+                           right_knee=u(80, 115))),
+            (1.0, end),
+        ]  # fmt: skip
+
+    def _down_a_wall(self, side: float) -> Keys:
+        u = self.rng.uniform
+        return [
+            (0.0, {}),
+            (0.5, posture(pitch=u(-20, -8), spine_flexion=u(15, 30), left_hip=u(85, 105),
+                          right_hip=u(85, 105), left_knee=u(85, 110), right_knee=u(85, 110),
+                          neck_flexion=u(0, 20))),
+            (0.65, posture(pitch=u(-22, -8), left_hip=u(75, 100), right_hip=u(75, 100),
+                           left_knee=u(30, 90), right_knee=u(30, 90), roll=8 * side)),
+            (1.0, self._onto_side(side)[-1][1]),
+        ]  # fmt: skip
+
+    def _fall_onto_bed(self) -> None:
+        """From the feet beside the bed, onto it across its edge, face or back first."""
+        u, inward = self.rng.uniform, self.room.inward
+        y = self._bed_y + float(u(-0.5, 0.1))
+        self.walk_to(self.room.bed_edge_x + 0.30 * inward, y)
+        onto_face = u() < 0.5
+        to_bed = math.pi if inward > 0 else 0.0
+        self.turn_to(to_bed if onto_face else to_bed + math.pi)
+        began = self._samples
+        end = dict(self._prone(1.0)[-1][1] if onto_face else self._supine())
+        end |= posture(left_hip=u(0, 40), right_hip=u(0, 40), left_knee=u(20, 80),
+                       right_knee=u(20, 80))  # fmt: skip
+        middle = posture(pitch=40 if onto_face else -32, spine_flexion=15, left_hip=40,
+                         right_hip=40, left_knee=30, right_knee=30)  # fmt: skip
+        over = {"x": self.room.bed_x - 0.10 * inward, "support": self.mattress_m}
+        self._path(
+            [(0.0, {}), (0.55, middle), (1.0, {**end, **over})],
+            float(u(0.7, 1.3)),
+            ease=topple,
+        )
+        self._name("fall", "bed", since=began)
+
     def _fall_out_of_bed(self) -> None:
         u, inward = self.rng.uniform, self.room.inward
         edge, began = self.room.bed_edge_x, self._samples
@@ -623,7 +852,7 @@ class Performer:
                                left_shoulder=30, right_shoulder=30)
                  | {"x": edge - 0.22 * inward}),
                 (0.50, posture(twist=95 * inward, left_hip=30, right_hip=25)
-                 | {"x": edge + 0.02 * inward, "support": MATTRESS_M * 0.96}),
+                 | {"x": edge + 0.02 * inward, "support": self.mattress_m * 0.96}),
                 (1.0, posture(twist=u(140, 185) * inward, support=0.0, pitch=-90 + u(-4, 4),
                               spine_flexion=u(0, 12), left_hip=u(0, 40), right_hip=u(0, 40),
                               left_knee=u(10, 60), right_knee=u(10, 60), left_shoulder=u(30, 140),
@@ -742,7 +971,7 @@ class Performer:
             left_shoulder_abduction=14, right_shoulder_abduction=12, left_shoulder=8,
             right_shoulder=12, left_shoulder_rotation=55,
             right_shoulder_rotation=60, left_elbow=50, right_elbow=65, neck_flexion=12,
-            support=MATTRESS_M,
+            support=self.mattress_m,
         )  # fmt: skip
 
     def _bed_turn(self) -> dict[str, float]:
@@ -803,6 +1032,7 @@ class Performer:
         With `anchor="feet"` the feet keep their place on the floor and the rest of the body moves
         about them; `drift` (m) is added over the whole way.
         """
+        seconds *= self._tempo
         places = np.array([place for place, _ in keys])
         stops = np.repeat(self._now[None], len(keys), axis=0)
         for number, (_, values) in enumerate(keys):
@@ -892,18 +1122,21 @@ def perform(
     *,
     rate_hz: float = RATE_HZ,
     towards: tuple[float, float] | None = None,
+    style: Style | None = None,
+    mattress_m: float = MATTRESS_M,
 ) -> Performance:
-    """Play one programme of `FALLS`, `ORDINARY` or `VISIT` for `duration_s` seconds.
+    """Play one programme of `FALLS`, `ORDINARY`, both with `MORE_`, or `VISIT` for `duration_s`.
 
     A fall happens between a quarter and two thirds of the time where the duration allows (20 s
-    does). `towards` is where staff of a visit go. Raises ValueError for an unknown programme.
+    does). `towards` is where staff of a visit go. `style` is drawn where it is None;
+    `mattress_m` is the height of what one lies down on. Raises ValueError for an unknown programme.
     """
-    if programme in FALLS:
-        return _perform_fall(programme, body, room, rng, duration_s, rate_hz)
+    if programme in FALLS or programme in MORE_FALLS:
+        return _perform_fall(programme, body, room, rng, duration_s, rate_hz, style, mattress_m)
     if programme == VISIT:
         return _perform_visit(body, room, rng, duration_s, rate_hz, towards)
-    if programme not in ORDINARY:
-        known = ", ".join((*FALLS, *ORDINARY, VISIT))
+    if programme not in (*ORDINARY, *MORE_ORDINARY):
+        known = ", ".join((*FALLS, *MORE_FALLS, *ORDINARY, *MORE_ORDINARY, VISIT))
         raise ValueError(f"no programme {programme!r}; there are: {known}")
     u = rng.uniform
     start: Literal["stand", "sit", "lie", "corridor"] = {
@@ -911,7 +1144,12 @@ def perform(
     }.get(programme, "stand")  # type: ignore[assignment]  # fmt: skip
     if programme == "stroll" and u() < 0.4:
         start = "corridor"
-    one = Performer(body, room, rng, start=start, rate_hz=rate_hz)
+    one = Performer(
+        body, room, rng, start=start, style=style, rate_hz=rate_hz, mattress_m=mattress_m
+    )
+    if programme in ("hurry", "pass_by"):
+        fastest = 2.4 if programme == "hurry" else 1.6
+        one.style = replace(one.style, pace=float(u(0.8, fastest)), stoop=float(u(0, 8)))
     if start == "corridor":
         one.come_in()
 
@@ -939,14 +1177,26 @@ def perform(
             one.pick_up()
             one.walk_to(*room.spot(rng))
             one.wait(u(0.3, 1.5))
+        elif name == "lie_on_side":
+            one.lie_down(fast=u() < 0.5, on_side=True)
+            one.wait(duration_s)
+        elif name in ("crouch", "kneel", "exercise", "crawl", "sit_on_floor"):
+            one.walk_to(*room.spot(rng))
+            getattr(one, name)()
+            one.wait(u(0.2, 1.5))
         elif name == "lie_on_floor":
             one.walk_to(room.width_m / 2, (room.free[2] + room.free[3]) / 2)
             one.lie_down_on_floor()
             one.wait(u(3.0, 6.0))
             one.get_up_from_floor()
 
-    if programme == "stroll":
+    if programme in ("stroll", "hurry"):
         stroll()
+    elif programme == "pass_by":
+        while one.time_s < duration_s:
+            one.walk_to(u(-3.0, room.width_m + 3.0), u(-3.0, room.depth_m + 3.0))
+            if u() < 0.3:
+                one.wait(u(0.3, 2.5))
     elif programme == "stand":
         while one.time_s < duration_s:
             one.wait(u(3.0, 7.0))
@@ -971,15 +1221,28 @@ def perform(
 
 
 def _perform_fall(
-    kind: str, body: Body, room: Room, rng: np.random.Generator, duration_s: float, rate_hz: float
+    kind: str,
+    body: Body,
+    room: Room,
+    rng: np.random.Generator,
+    duration_s: float,
+    rate_hz: float,
+    style: Style | None,
+    mattress_m: float,
 ) -> Performance:
     start: dict[str, Literal["stand", "sit", "lie"]] = {"out_of_bed": "lie", "from_chair": "sit"}
-    one = Performer(body, room, rng, start=start.get(kind, "stand"), rate_hz=rate_hz)
+
+    def performer(posture: Literal["stand", "sit", "lie"]) -> Performer:
+        return Performer(
+            body, room, rng, start=posture, style=style, rate_hz=rate_hz, mattress_m=mattress_m
+        )
+
+    one = performer(start.get(kind, "stand"))
     u = rng.uniform
     moment = u(0.25, 0.62) * duration_s
     if kind == "from_chair":
         if duration_s > 12 and u() < 0.3:
-            one = Performer(body, room, rng, start="lie", rate_hz=rate_hz)
+            one = performer("lie")
             one.wait(0.5)
             one.leave_bed()
             one.sit_down("edge" if u() < 0.5 else "chair")

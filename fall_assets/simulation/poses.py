@@ -7,16 +7,25 @@ training (`learning`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fall_assets.simulation.body import COCO_POINTS, JOINT, Array, Body
-from fall_assets.simulation.camera import Camera, View, place
-from fall_assets.simulation.motions import FALLS, ORDINARY, Interval, Performance, perform
+from fall_assets.simulation.camera import Camera, View, place, place_anywhere
+from fall_assets.simulation.motions import (
+    FALLS,
+    MORE_FALLS,
+    MORE_ORDINARY,
+    ORDINARY,
+    Interval,
+    Performance,
+    Style,
+    perform,
+)
 from fall_assets.simulation.room import Room
 
 _VIEWS: Final[tuple[View, ...]] = ("level", "level", "corner", "corner", "ceiling")
@@ -26,6 +35,43 @@ _PLAYED_S: Final = 14.0
 _PER_PLAY: Final = 12
 _AFTER_FALL_S: Final = 2.5
 _HELD_SHARE: Final = 0.7
+_LEGS: Final = (11, 13, 15)
+"""From the hips, from the knees, or from the ankles on, as COCO counts key points."""
+_LEAST_SEEN: Final = 6
+_CUT_SHARE: Final = 0.3
+_JUST_BEFORE: Final = 0.5
+_PASSERS: Final = 3
+"""How often people pass through the picture, for once that each other programme is played."""
+_BRISK_TEMPO: Final = (0.45, 1.0)
+"""The healthy lie down on a bed at up to 0.44 of their size in 0.6 s (URFD's activities), which
+is over twice as fast as the patients of `Style.draw` do in a hurry."""
+_FREE_SIZES: Final = ((640, 360), (640, 480), (640, 360), (480, 480), (360, 640))
+
+
+@dataclass(frozen=True)
+class Scenery:
+    """What is played and from where it is seen.
+
+    Attributes:
+        anywhere: share of windows from cameras that somebody put anywhere, instead of where a
+            hospital hangs them.
+        varied: also the programmes of `MORE_FALLS` and `MORE_ORDINARY`.
+        brisk: share of people who move as the healthy do, up to twice as fast.
+        cut_off: people may be half outside of the picture, come in and leave; otherwise such
+            windows are left out.
+        hidden: share of windows in which furniture hides the legs.
+        onto_bed: falls from the feet onto the bed are falls to be learned; without, they are not
+            played.
+        beds_m: how high what one lies down on is, from and to.
+    """
+
+    anywhere: float = 0.6
+    varied: bool = True
+    brisk: float = 0.75
+    cut_off: bool = True
+    hidden: float = 0.12
+    onto_bed: bool = True
+    beds_m: tuple[float, float] = (0.25, 0.6)
 
 
 @dataclass(frozen=True)
@@ -35,7 +81,8 @@ class PoseNoise:
     Scores are means of a person's key points, errors are medians as a share of the body's extent
     in the picture; lying people are found worse than upright ones. `lost_*` is the share of time
     that a person is not found at all, in gaps of `gap_s` on average; `late_share` of the windows
-    begin unseen, as those at the start of a segment do.
+    begin unseen, as those at the start of a segment do. How much worse the lying are found depends
+    on room, light and clothes: each window draws a share of it, from `lying_from` to 1.
     """
 
     score_upright: float = 0.50
@@ -46,7 +93,8 @@ class PoseNoise:
     lost_lying: float = 0.12
     gap_s: float = 0.5
     swapped: float = 0.04
-    late_share: float = 0.25
+    late_share: float = 0.35
+    lying_from: float = 0.15
 
 
 def pose_windows(
@@ -57,6 +105,7 @@ def pose_windows(
     window_s: float = 4.0,
     positive_share: float = 0.35,
     noise: PoseNoise | None = None,
+    scenery: Scenery | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
     """`n` windows of one person: key points, pictures' aspects and targets.
 
@@ -74,31 +123,83 @@ def pose_windows(
             f"to 1, window_s={window_s} 2.5 to 8, rate_hz={rate_hz} positive"
         )
     rng = np.random.default_rng(seed)
-    noise = noise or PoseNoise()
+    noise, scenery = noise or PoseNoise(), scenery or Scenery()
     samples = round(rate_hz * window_s)
     wanted = {1: round(n * positive_share), 0: n - round(n * positive_share)}
     shape = (n, samples, COCO_POINTS)
     clean, upright = np.zeros((*shape, 2)), np.zeros((n, samples))
     turned = np.ones(shape)
     aspect, target = np.zeros(n, np.float32), np.zeros(n, np.int64)
-    seen_from = np.zeros(n, np.int64)
+    gone = np.zeros((n, samples), np.bool_)
     filled = 0
-    plays = _plays(rng)
+    plays = _plays(rng, scenery)
     while filled < n:
         # Alternate so that a fall's calm start also gives negatives, until one kind is complete.
         falling = wanted[1] > 0 and (wanted[0] == 0 or rng.random() < 0.5)
         room, acted = next(plays[falling])
-        for one in _cut(acted, room, rng, rate_hz, samples, noise.late_share):
+        for one in _cut(acted, room, rng, rate_hz, samples, noise.late_share, scenery):
             if filled < n and wanted[one.target] > 0:
                 wanted[one.target] -= 1
                 clean[filled], upright[filled] = one.points, one.upright
                 turned[filled] = one.turned
                 aspect[filled], target[filled] = one.aspect, one.target
-                seen_from[filled] = one.seen_from
+                gone[filled] = one.gone
                 filled += 1
-    points = _blur(clean, upright, turned, aspect, seen_from, rate_hz, noise, rng)
+    points = _blur(clean, upright, turned, aspect, gone, rate_hz, noise, rng)
     order = rng.permutation(n)
     return points[order], aspect[order], target[order]
+
+
+@dataclass(frozen=True)
+class PoseFilm:
+    """One person through one camera for a while: what a pose network would yield of a film.
+
+    `keypoints` float32 (samples, 17, 3) as in `pose_windows`, `aspect` the picture's width over its
+    height, `programme` what was played, `labels` what happens in it.
+    """
+
+    programme: str
+    keypoints: NDArray[np.float32]
+    aspect: float
+    labels: tuple[Interval, ...]
+
+
+def pose_films(
+    programmes: Sequence[str],
+    seed: int,
+    *,
+    duration_s: float = 60.0,
+    rate_hz: float = 10.0,
+    noise: PoseNoise | None = None,
+    scenery: Scenery | None = None,
+) -> list[PoseFilm]:
+    """A film of each programme in turn; a name may stand there often.
+
+    Its camera does not move; who leaves the picture is not seen until they are back.
+    """
+    rng = np.random.default_rng(seed)
+    noise, scenery = noise or PoseNoise(), scenery or Scenery()
+    samples = round(duration_s * rate_hz)
+    times = np.arange(samples) / rate_hz
+    films = []
+    for programme in programmes:
+        room, acted = _play(programme, rng, scenery, duration_s)
+        joints = acted.joints(times)
+        camera = _camera(joints, room, rng, scenery)
+        points, depth = camera.project(joints[:, :COCO_POINTS])
+        shares = points / np.array([camera.width, camera.height])
+        outside = ((shares < -0.02) | (shares > 1.02)).any(axis=-1) | (depth < 0.3)
+        turned = _turned(joints, camera)
+        turned[outside] = 0.15
+        gone = outside.mean(axis=-1) > rng.uniform(0.45, 0.9)
+        aspect = np.array([camera.width / camera.height], np.float32)
+        placed = _in_picture(shares, outside)
+        found = _blur(
+            placed[None], _upright(joints)[None], turned[None], aspect, gone[None],
+            rate_hz, noise, rng,
+        )[0]  # fmt: skip
+        films.append(PoseFilm(programme, found, float(aspect[0]), acted.intervals))
+    return films
 
 
 @dataclass(frozen=True)
@@ -108,28 +209,56 @@ class _Window:
     turned: Array
     aspect: float
     target: int
-    seen_from: int
+    gone: NDArray[np.bool_]
 
 
-def _plays(rng: np.random.Generator) -> dict[bool, Iterator[tuple[Room, Performance]]]:
+def _plays(
+    rng: np.random.Generator, scenery: Scenery
+) -> dict[bool, Iterator[tuple[Room, Performance]]]:
     """Endless performances, with a fall (True) and without, each programme in turn."""
 
     def endless(programmes: tuple[str, ...]) -> Iterator[tuple[Room, Performance]]:
         while True:
             for name in rng.permutation(np.array(programmes)).tolist():
-                room = Room(
-                    width_m=float(rng.uniform(4.8, 6.5)),
-                    depth_m=float(rng.uniform(5.2, 6.5)),
-                    height_m=float(rng.uniform(2.6, 3.3)),
-                    bed_left=bool(rng.random() < 0.5),
-                )
-                child = bool(rng.random() < 0.06)
-                adult = float(np.clip(rng.normal(1.69, 0.1), 1.45, 1.95))
-                tall = float(rng.uniform(1.1, 1.4)) if child else adult
-                body = Body(tall, child=child, girth=float(rng.uniform(0.9, 1.25)))
-                yield room, perform(name, body, room, rng, _PLAYED_S, rate_hz=_RATE_HZ)
+                yield _play(name, rng, scenery, _PLAYED_S)
 
-    return {True: endless(FALLS), False: endless(ORDINARY)}
+    if not scenery.varied:
+        return {True: endless(FALLS), False: endless(ORDINARY)}
+    return {
+        True: endless((*FALLS, *(x for x in MORE_FALLS if scenery.onto_bed or x != "onto_bed"))),
+        False: endless((*ORDINARY, *MORE_ORDINARY, *["pass_by"] * (_PASSERS - 1))),
+    }
+
+
+def _play(
+    name: str, rng: np.random.Generator, scenery: Scenery, duration_s: float
+) -> tuple[Room, Performance]:
+    """One programme by somebody in some room."""
+    room = Room(
+        width_m=float(rng.uniform(4.8, 6.5)),
+        depth_m=float(rng.uniform(5.2, 6.5)),
+        height_m=float(rng.uniform(2.6, 3.3)),
+        bed_left=bool(rng.random() < 0.5),
+    )
+    child = bool(rng.random() < 0.06)
+    adult = float(np.clip(rng.normal(1.69, 0.1), 1.45, 1.95))
+    tall = float(rng.uniform(1.1, 1.4)) if child else adult
+    body = Body(tall, child=child, girth=float(rng.uniform(0.9, 1.25)))
+    style = None
+    if rng.random() < scenery.brisk:
+        tempo = float(rng.uniform(*_BRISK_TEMPO))
+        style = replace(Style.draw(rng, staff=True), tempo=tempo)
+    bed = float(rng.uniform(*scenery.beds_m))
+    return room, perform(
+        name, body, room, rng, duration_s, rate_hz=_RATE_HZ, style=style, mattress_m=bed
+    )
+
+
+def _upright(joints: Array) -> Array:
+    """How upright a trunk stands, 0 to 1: (..., joints, 3) -> (...)."""
+    trunk = joints[..., JOINT["neck"], :] - joints[..., JOINT["pelvis"], :]
+    upright: Array = np.clip(trunk[..., 2] / np.linalg.norm(trunk, axis=-1), 0.0, 1.0)
+    return upright
 
 
 def _cut(
@@ -139,6 +268,7 @@ def _cut(
     rate_hz: float,
     samples: int,
     late_share: float,
+    scenery: Scenery,
 ) -> Iterator[_Window]:
     """Windows of one performance, each through its own camera; one that misses is left out."""
     length = samples / rate_hz
@@ -148,28 +278,81 @@ def _cut(
     back = np.arange(samples - 1, -1, -1) / rate_hz
     joints = acted.joints((np.array([end for end, _ in ends])[:, None] - back).ravel())
     joints = joints.reshape(len(ends), samples, -1, 3)
-    trunk = joints[:, :, JOINT["neck"]] - joints[:, :, JOINT["pelvis"]]
-    upright = np.clip(trunk[..., 2] / np.linalg.norm(trunk, axis=-1), 0.0, 1.0)
+    upright = _upright(joints)
     for number, (end, target) in enumerate(ends):
-        width, height = _SIZES[rng.integers(len(_SIZES))]
-        camera = place(_VIEWS[rng.integers(len(_VIEWS))], room, width, height, rng)
+        camera = _camera(joints[number], room, rng, scenery)
+        size = np.array([camera.width, camera.height])
         points, depth = camera.project(joints[number, :, :COCO_POINTS])
-        shares = points / np.array([width, height])
+        shares = points / size
         outside = ((shares < -0.02) | (shares > 1.02)).any(axis=-1) | (depth < 0.3)
-        if outside.mean() > 0.25 or outside[-5:].mean() > 0.4:
-            continue
         first = max(0, int(np.ceil((length - end) * rate_hz)))
         if rng.random() < late_share:
             fall = acted.fall
             latest = 0.6 * samples
             if target and fall:
                 latest = (fall.start_s - (end - length)) * rate_hz
+                # Half of them begin just before the fall: a segment may start at any moment.
+                if rng.random() < _JUST_BEFORE:
+                    latest -= rng.uniform(0.0, 0.8) * rate_hz
+                    first = max(first, int(latest))
             first = max(first, int(rng.uniform(0, max(1.0, latest))))
+        gone = np.arange(samples) < first
+        if not scenery.cut_off:
+            if outside.mean() > 0.25 or outside[-5:].mean() > 0.4:
+                continue
+        else:
+            # Too little of a body is nobody to a pose network.
+            gone |= outside.mean(axis=-1) > rng.uniform(0.45, 0.9)
+            if _misses(gone, acted.fall, end, rate_hz, target):
+                continue
         turned = _turned(joints[number], camera)
         turned[outside] = 0.15
+        if rng.random() < scenery.hidden:
+            turned[:, _LEGS[int(rng.integers(len(_LEGS))) :]] *= 0.2
         yield _Window(
-            np.clip(shares, 0, 1), upright[number], turned, width / height, target, first
+            _in_picture(shares, outside), upright[number], turned, camera.width / camera.height,
+            target, gone,
         )  # fmt: skip
+
+
+def _camera(joints: Array, room: Room, rng: np.random.Generator, scenery: Scenery) -> Camera:
+    """Where a hospital hangs one, or anywhere about where the person is at some moment."""
+    if rng.random() >= scenery.anywhere:
+        width, height = _SIZES[rng.integers(len(_SIZES))]
+        return place(_VIEWS[rng.integers(len(_VIEWS))], room, width, height, rng)
+    width, height = _FREE_SIZES[rng.integers(len(_FREE_SIZES))]
+    x, y, _ = joints[rng.integers(len(joints)), JOINT["pelvis"]]
+    return place_anywhere((float(x), float(y)), width, height, rng)
+
+
+def _in_picture(shares: Array, outside: NDArray[np.bool_]) -> Array:
+    """Where a pose network puts key points (samples, 17, 2) of which some lie outside.
+
+    A few at the edge of the picture. Where much is cut off, it takes what it sees for all of a
+    small body, so that who walks out of the picture seems to shrink, and to sink where the legs are
+    seen last (seen of MoveNet where people leave the picture sideways).
+    """
+    points = np.clip(shares, 0, 1)
+    cut = (outside.mean(axis=-1) > _CUT_SHARE) & ~outside.all(axis=-1)
+    low = np.where(outside[..., None], np.inf, points).min(axis=1)
+    high = np.where(outside[..., None], -np.inf, points).max(axis=1)
+    margin = 0.15 * (high - low)
+    squeezed = np.clip(points, (low - margin)[:, None], (high + margin)[:, None])
+    kept: Array = np.where(cut[:, None, None], np.clip(squeezed, 0, 1), points)
+    return kept
+
+
+def _misses(
+    gone: NDArray[np.bool_], fall: Interval | None, end: float, rate_hz: float, target: int
+) -> bool:
+    """Whether a window shows too little to be learned from: of the person, or of the fall."""
+    if (~gone).sum() < _LEAST_SEEN:
+        return True
+    if not target or fall is None:
+        return False
+    times = end - np.arange(len(gone) - 1, -1, -1) / rate_hz
+    during = (times >= fall.start_s) & (times <= fall.end_s + 0.3)
+    return bool(gone[during].mean() > 0.5) if during.any() else True
 
 
 def _ends(acted: Performance, rng: np.random.Generator, length: float) -> list[tuple[float, int]]:
@@ -219,7 +402,7 @@ def _blur(
     upright: Array,
     turned: Array,
     aspect: NDArray[np.float32],
-    seen_from: NDArray[np.int64],
+    gone: NDArray[np.bool_],
     rate_hz: float,
     noise: PoseNoise,
     rng: np.random.Generator,
@@ -229,7 +412,9 @@ def _blur(
     if n == 0:
         return np.zeros((0, samples, COCO_POINTS, 3), np.float32)
     shape = (n, samples, COCO_POINTS)
-    lying = (1 - upright)[..., None]
+    # How much worse the network finds who lies depends on room, light and clothes.
+    worse = rng.uniform(noise.lying_from, 1.0, (n, 1)) if noise.lying_from < 1 else 1.0
+    lying = ((1 - upright) * worse)[..., None]
     quality = np.clip(rng.normal(1.0, 0.22, (n, 1, 1)), 0.45, 1.5)
     wide = np.stack([aspect, np.ones(n)], axis=-1)[:, None, None]
     metric = clean * wide
@@ -256,7 +441,7 @@ def _blur(
 
     share = noise.lost_upright + (noise.lost_lying - noise.lost_upright) * lying[..., 0]
     lost = _bursts(rng, np.clip(share / quality[..., 0], 0, 0.6), noise.gap_s * rate_hz)
-    lost |= np.arange(samples) < seen_from[:, None]
+    lost |= gone
     out: NDArray[np.float32] = np.concatenate([points, score[..., None]], axis=-1, dtype=np.float32)
     out[lost] = 0.0
     return out

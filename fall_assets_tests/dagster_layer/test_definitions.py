@@ -31,6 +31,8 @@ ASSETS = {
     "motion_gate": "learning",
     "gate_duty": "learning",
     "training_set": "learning",
+    "experiments": "learning",
+    "tuning_study": "learning",
     "candidate_model": "learning",
     "evaluation": "learning",
     "registered_model": "delivery",

@@ -95,3 +95,14 @@ def test_better_never_fails_where_worse_passes(
 
     if judged(*candidate):
         assert judged(max(candidate[0], better[0]), min(candidate[1], better[1]))
+
+
+def test_floors_for_the_interval_and_the_delay_hold_where_they_are_set() -> None:
+    strict = GateSettings(min_sensitivity_low=0.7, max_delay_p95_s=3.0)
+    figures = {"sensitivity_low": 0.75, "delay_p95_s": 2.0}
+    assert judge_candidate(row(**figures), None, strict).passed
+    few = judge_candidate(row(**{**figures, "sensitivity_low": 0.6}), None, strict)
+    assert not few.passed
+    assert "starts at 0.600, wanted 0.700" in few.reasons[0]
+    assert not judge_candidate(row(**{**figures, "delay_p95_s": 4.0}), None, strict).passed
+    assert not judge_candidate(row(**{**figures, "delay_p95_s": None}), None, strict).passed

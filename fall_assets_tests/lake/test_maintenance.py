@@ -218,7 +218,7 @@ def test_a_retention_that_endangers_writers_is_refused(lake: Lake) -> None:
 def test_with_pins_that_cannot_be_read_nothing_is_removed(lake: Lake, pins: str) -> None:
     versions = write_versions(lake, 2)
     pin(lake, pins)
-    with pytest.raises(PermanentFailureError, match="its pins cannot be read"):
+    with pytest.raises(PermanentFailureError, match="pins that cannot be read"):
         lake.maintain(retain_hours=0, exclusive=True)
     for version in versions:
         assert lake.read("camera_health", version=version).height == 5

@@ -8,8 +8,11 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from fall_assets.learning import plots
+from fall_assets.learning.calibration import calibration, certain_windows
+from fall_assets.learning.dataset import LearningSet
 from fall_assets.learning.evaluate import CrossValidation
 from fall_assets.learning.metrics import VideoOutcome
+from fall_assets.learning.slices import sliced_metrics
 
 _PLOTS = (plots.sensitivity_curve, plots.precision_recall, plots.confusion, plots.delays)
 
@@ -44,3 +47,19 @@ def test_a_contact_sheet_holds_pictures_in_rows(validation: CrossValidation) -> 
     assert len(many) < 200_000
     with pytest.raises(ValueError, match="titles"):
         plots.contact_sheet([picture], [])
+    wide = plots.contact_sheet([picture] * 6, ["-2.0 s"] * 6, width=240)
+    assert _size(wide) == (1440, 174)
+
+
+def test_calibration_is_drawn(drawn: LearningSet, validation: CrossValidation) -> None:
+    windows = certain_windows(validation.videos, drawn.clips)
+    assert min(_size(plots.reliability(calibration(windows)))) > 250
+    assert min(_size(plots.reliability(calibration(windows.clear())))) > 250
+
+
+def test_slices_are_drawn_as_many_as_there_are(validation: CrossValidation) -> None:
+    rows = sliced_metrics(validation.outcomes, resamples=50)
+    few = _size(plots.slice_intervals(rows[:2]))
+    many = _size(plots.slice_intervals(rows * 5))
+    assert many[1] > few[1]
+    assert min(_size(plots.slice_intervals([]))) > 150

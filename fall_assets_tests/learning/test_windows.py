@@ -55,6 +55,25 @@ def test_a_window_holds_what_was_seen_before_its_end_and_nothing_later() -> None
     assert not window_at(Track(0, 0, keypoints), 9.0).any()
 
 
+def test_who_has_left_the_picture_is_not_looked_at_any_more() -> None:
+    gone = Track(0, 0, np.full((30, 17, 3), 0.5, np.float32))
+    assert window_at(gone, 3.1).any()
+    assert not window_at(gone, 3.2).any()
+    assert window_at(gone, 3.2, WindowSettings(in_view=0)).any()
+    hidden = gone.keypoints.copy()
+    hidden[18:25] = 0
+    assert window_at(Track(0, 0, hidden), 1.9).any()
+    assert not window_at(Track(0, 0, hidden), 2.5).any()
+    assert window_at(Track(0, 0, hidden), 2.6).any()
+
+
+def test_how_sure_the_pose_network_is_moves_no_feature_of_who_is_seen_clearly() -> None:
+    window = _windows("fall")
+    doubted = window.copy()
+    doubted[..., 2] *= 0.5
+    np.testing.assert_allclose(pose_features(doubted, 1.5), pose_features(window, 1.5), atol=0.02)
+
+
 def test_short_gaps_are_bridged_and_long_ones_held() -> None:
     points = np.zeros((1, 12, 17, 3), np.float32)
     for sample, x in ((1, 0.2), (4, 0.5), (9, 0.7)):

@@ -7,7 +7,7 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from fall_assets.simulation.camera import Camera, View, place
+from fall_assets.simulation.camera import Camera, View, place, place_anywhere
 from fall_assets.simulation.room import Room
 
 
@@ -41,3 +41,14 @@ def test_every_view_sees_the_free_floor(view: View, bed_left: bool) -> None:
         assert (depth > 0.3).all()
         inside = (pixels >= 0).all(axis=1) & (pixels <= [640, 360]).all(axis=1)
         assert inside.mean() >= 0.75
+
+
+def test_a_camera_put_anywhere_mostly_sees_the_person() -> None:
+    rng = np.random.default_rng(0)
+    seen = []
+    for _ in range(300):
+        camera = place_anywhere((2.0, 3.0), 640, 480, rng)
+        pixels, depth = camera.project(np.array([[2.0, 3.0, 1.0]]))
+        inside = (pixels[0] >= 0).all() and (pixels[0] <= [640, 480]).all()
+        seen.append(bool(inside and depth[0] > 0))
+    assert np.mean(seen) > 0.7

@@ -9,7 +9,16 @@ import pytest
 
 from fall_assets.lake.registry import LABELS
 from fall_assets.simulation.body import JOINT, Array, Body
-from fall_assets.simulation.motions import FALLS, ORDINARY, VISIT, Performance, perform
+from fall_assets.simulation.motions import (
+    FALLS,
+    MORE_FALLS,
+    MORE_ORDINARY,
+    ORDINARY,
+    VISIT,
+    Performance,
+    Style,
+    perform,
+)
 from fall_assets.simulation.room import Room
 
 DURATION_S = 20.0
@@ -142,3 +151,44 @@ def test_the_same_seed_moves_the_same() -> None:
 def test_an_unknown_programme_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match="juggle"):
         perform("juggle", Body(), Room(), np.random.default_rng(0), 5.0)
+
+
+@pytest.mark.parametrize("programme", [*MORE_FALLS, *MORE_ORDINARY])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_further_programmes_are_labelled_and_fall_where_they_say(programme: str, seed: int) -> None:
+    acted = _play(programme, seed)
+    assert acted.duration_s == DURATION_S
+    assert {one.label for one in acted.intervals} <= set(LABELS)
+    assert np.isfinite(acted.parameters).all()
+    if programme in MORE_ORDINARY:
+        assert acted.fall is None
+        return
+    assert acted.fall is not None
+    assert 0.4 < acted.fall.end_s - acted.fall.start_s < 3.0
+    assert acted.fall.zone == ("bed" if programme == "onto_bed" else "floor")
+    before = _heights(acted, "neck", acted.fall.start_s - 0.1, acted.fall.start_s)
+    after = _heights(acted, "neck", acted.fall.end_s + 0.5, acted.fall.end_s + 1.0)
+    assert after.mean() < 0.65 * before.mean()
+
+
+def test_the_healthy_lie_down_in_less_time() -> None:
+    def descent_s(tempo: float) -> float:
+        style = Style(1.1, 3.0, 1.0, 0.7, tempo)
+        rng = np.random.default_rng(0)
+        acted = perform("lie_fast", Body(), Room(), rng, DURATION_S, style=style)
+        return sum(
+            one.end_s - one.start_s
+            for one in acted.intervals
+            if one.zone == "bed" and one.label in ("sitting_down", "other")
+        )
+
+    assert descent_s(0.5) < 0.6 * descent_s(1.0)
+
+
+def test_a_lower_bed_is_lower() -> None:
+    def head_m(mattress_m: float) -> float:
+        rng = np.random.default_rng(1)
+        acted = perform("lie_still", Body(), Room(), rng, DURATION_S, mattress_m=mattress_m)
+        return float(_heights(acted, "head", 0.1, 0.5).mean())
+
+    assert head_m(0.52) - head_m(0.30) == pytest.approx(0.22, abs=0.03)

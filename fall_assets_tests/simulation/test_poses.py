@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
-from fall_assets.simulation.poses import PoseNoise, pose_windows
+from fall_assets.simulation.poses import PoseNoise, Scenery, pose_films, pose_windows
 
 
 def test_shapes_types_ranges_and_share_of_falls() -> None:
@@ -53,3 +55,25 @@ def test_other_rates_and_lengths_and_extremes() -> None:
     assert pose_windows(8, 0, positive_share=0.0)[2].tolist() == [0] * 8
     with pytest.raises(ValueError, match="positive_share=2"):
         pose_windows(8, 0, positive_share=2)
+
+
+def test_people_cut_off_by_the_picture_s_edge_are_among_the_windows_where_asked_for() -> None:
+    inside = pose_windows(150, 4, scenery=Scenery(cut_off=False))[0]
+    cut = pose_windows(150, 4)[0]
+
+    def at_edge(points: Any) -> float:
+        seen = points[..., 2] > 0
+        return float(((points[..., 0] == 0) | (points[..., 0] == 1))[seen].mean())
+
+    assert at_edge(cut) > 2 * at_edge(inside)
+
+
+def test_films_hold_their_programme_its_labels_and_the_same_by_seed() -> None:
+    films = pose_films(["forwards", "stroll"], 2, duration_s=20.0)
+    again = pose_films(["forwards", "stroll"], 2, duration_s=20.0)
+    assert [film.programme for film in films] == ["forwards", "stroll"]
+    assert [film.keypoints.shape for film in films] == [(200, 17, 3)] * 2
+    assert "fall" in {one.label for one in films[0].labels}
+    assert "fall" not in {one.label for one in films[1].labels}
+    for film, other in zip(films, again, strict=True):
+        np.testing.assert_array_equal(film.keypoints, other.keypoints)

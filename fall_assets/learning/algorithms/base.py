@@ -63,6 +63,7 @@ class SegmentInputs:
         tracks: the people in it.
         stretches: what a motion or an embedding set yields, in order of time, apart.
         path: the film.
+        crop: the part of it that the camera may show, as in the table `cameras`.
     """
 
     video_id: str
@@ -70,6 +71,7 @@ class SegmentInputs:
     tracks: SegmentTracks | None = None
     stretches: tuple[Stretch, ...] | None = None
     path: Path | None = None
+    crop: str | None = None
 
 
 @dataclass(frozen=True)
@@ -135,9 +137,12 @@ class Algorithm(Protocol):
     """One algorithm under its settings."""
 
     name: ClassVar[str]
-    looks_at: ClassVar[InputKind]
 
     def __init__(self, settings: Any) -> None: ...
+
+    @property
+    def needs(self) -> frozenset[InputKind]:
+        """What it looks at; a learning set must be read with all of it."""
 
     def fit(
         self, learning_set: LearningSet, plans: Sequence[Plan], context: FitContext

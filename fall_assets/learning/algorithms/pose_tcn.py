@@ -55,7 +55,7 @@ class PoseTcn:
     """All models of a fit share one bank of augmented examples and train at the same time."""
 
     name: ClassVar[str] = "pose-tcn"
-    looks_at: ClassVar[InputKind] = "pose"
+    needs: ClassVar[frozenset[InputKind]] = frozenset({"pose"})
 
     def __init__(self, settings: TrainingSettings) -> None:
         self.settings = settings

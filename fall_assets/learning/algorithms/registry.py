@@ -35,6 +35,36 @@ ALGORITHMS: Mapping[str, _Entry] = {
         f"{_HERE}.training:TrainingSettings",
         "temporal convolution network over pose features",
     ),
+    "pose-gru": _Entry(
+        f"{_HERE}.algorithms.pose_sequence:PoseGru",
+        f"{_HERE}.algorithms.pose_sequence:PoseGruSettings",
+        "recurrent network over pose features",
+    ),
+    "pose-transformer": _Entry(
+        f"{_HERE}.algorithms.pose_sequence:PoseTransformer",
+        f"{_HERE}.algorithms.pose_sequence:PoseTransformerSettings",
+        "transformer over pose features",
+    ),
+    "motion-boosting": _Entry(
+        f"{_HERE}.algorithms.motion_boosting:MotionBoosting",
+        f"{_HERE}.algorithms.motion_boosting:MotionBoostingSettings",
+        "gradient-boosted trees over statistics of motion",
+    ),
+    "embedding-tcn": _Entry(
+        f"{_HERE}.algorithms.embedding_tcn:EmbeddingTcn",
+        f"{_HERE}.algorithms.embedding_tcn:EmbeddingTcnSettings",
+        "temporal convolution network over a backbone's embeddings",
+    ),
+    "video-network": _Entry(
+        f"{_HERE}.algorithms.video_network:VideoFineTuning",
+        f"{_HERE}.algorithms.video_network:VideoSettings",
+        "torchvision video network fine-tuned on frames",
+    ),
+    "ensemble": _Entry(
+        f"{_HERE}.algorithms.ensemble:Ensemble",
+        f"{_HERE}.algorithms.ensemble:EnsembleSettings",
+        "several algorithms, the mean of their log odds",
+    ),
 }
 
 
@@ -106,6 +136,15 @@ def _value(wanted: Any, value: Any, where: str) -> Any:
             raise AlgorithmError(f"{where} is {value!r}, wanted a list")
         (item, *_) = typing.get_args(wanted)
         return tuple(_value(item, one, where) for one in value)
+    if origin is typing.Literal:
+        if value not in typing.get_args(wanted):
+            choices = ", ".join(repr(one) for one in typing.get_args(wanted))
+            raise AlgorithmError(f"{where} is {value!r}, wanted one of {choices}")
+        return value
+    if origin is Mapping:
+        if not isinstance(value, Mapping):
+            raise AlgorithmError(f"{where} is {value!r}, wanted settings by name")
+        return dict(value)
     if wanted is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     plain = isinstance(value, wanted) and not (wanted is int and isinstance(value, bool))
