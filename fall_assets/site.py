@@ -81,9 +81,9 @@ class LearningChoices:
 
     seed: int = 0
     folds: int = 5
-    simulated_windows: int = 4000
-    simulated_below_falls: int = 30
-    training_steps: int = 300
+    simulated_windows: int = 12_000
+    simulated_below_falls: int = 1000
+    training_steps: int = 500
 
 
 @dataclass(frozen=True)

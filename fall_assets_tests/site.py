@@ -51,6 +51,10 @@ min_sensitivity = 0.0
 max_false_alarms_per_hour = 100000.0
 max_sensitivity_loss = 1.0
 max_false_alarm_increase = 1000.0
+false_alarm_slack = 1000
+
+[gate.slices]
+names = ""
 """
 
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 ALGORITHM = "pose-tcn"
 SETTINGS_FILE = "detector.json"
 WEIGHTS_FILE = "weights.safetensors"
-FORMAT = 1
+FORMAT = 2
 _BATCH = 512
 
 
