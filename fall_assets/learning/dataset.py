@@ -373,7 +373,7 @@ def training_windows(
         return WindowSet.empty(settings.samples)
     clip, track = tracks.everybody(place)
     first = tracks.packed.first_sample(track, chosen["end_s"].to_numpy()[clip], settings)
-    usable = tracks.packed.seen_in(track, first, settings.samples) >= settings.min_seen
+    usable = tracks.packed.scored(track, first, settings)
     clip, track, first = clip[usable], track[usable], first[usable]
     falls = chosen["target"].to_numpy() != 0
     kept = _who_falls(tracks, clip, track, first, falls, settings)

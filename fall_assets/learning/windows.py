@@ -156,15 +156,28 @@ class PackedTracks:
         ends = np.rint(end_s * settings.rate_hz).astype(np.int64)
         return np.asarray(ends - settings.samples - self.start[track])
 
-    def seen_in(self, track: Wholes, first: Wholes, samples: int) -> Wholes:
-        """How many of the `samples` from sample `first` of each track show the person."""
+    def scored(
+        self, track: Wholes, first: Wholes, settings: WindowSettings
+    ) -> npt.NDArray[np.bool_]:
+        """Which windows, from sample `first` of each track on, show enough of the person.
+
+        The same as `window_at` and `min_seen` say of one.
+        """
         ends = np.cumsum(self.length)
         counted = np.zeros(int(self.length.sum()) + 1, np.int32)
         np.cumsum(self._seen(ends), out=counted[1:])
         begin, length = (ends - self.length)[track], self.length[track]
-        low = begin + np.minimum(np.maximum(first, 0), length)
-        high = begin + np.minimum(np.maximum(first + samples, 0), length)
-        return np.asarray(counted[high] - counted[low], np.int64)
+
+        def until(sample: Wholes) -> npt.NDArray[np.int32]:
+            upto: npt.NDArray[np.int32] = counted[begin + np.clip(sample, 0, length)]
+            return upto
+
+        last = first + settings.samples
+        whole = until(last)
+        enough = whole - until(first) >= settings.min_seen
+        if settings.in_view:
+            enough &= whole > until(last - settings.in_view)
+        return np.asarray(enough)
 
     def _seen(self, ends: Wholes) -> npt.NDArray[np.bool_]:
         """Where the person was seen, of all samples of all tracks, track by track."""

@@ -18,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -411,8 +412,8 @@ class _Trier:
         import optuna
 
         tried = _tried(self.study)
-        # Of several workers each sees the others' trials, which the first one has to differ from.
-        others = len(self.study.trials) if self.settings.workers > 1 else 0
+        # Of several workers no two may draw the same, even where they begin at the same moment.
+        others = os.getpid() if self.settings.workers > 1 else 0
         (seed,) = np.random.SeedSequence([self.settings.seed, tried, others]).generate_state(1)
         return optuna.samplers.TPESampler(
             n_startup_trials=self.settings.random_trials, multivariate=True, seed=int(seed)

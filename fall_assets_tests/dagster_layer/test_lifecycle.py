@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from fall_assets.lake import TABLES
+from fall_assets.lake.registry import EVALUATION_SLICES
 from fall_assets.pipeline.learning import ManifestChangedError, load_training_set
 from fall_assets.pipeline.models import champion
 from fall_assets_tests.site import CHANGED_DAY, DAYS, SPEC, TestSite
@@ -77,7 +78,7 @@ def test_the_evaluation_leads_with_what_a_ward_feels(lived_in: TestSite) -> None
     assert everything["sensitivity"] <= everything["sensitivity_high"]
     hours = everything["camera_days"] * 24
     assert everything["false_alarms_per_hour"] == pytest.approx(everything["false_alarms"] / hours)
-    assert set(rows["slice"]) == {"all", "dataset", "camera", "room", "label"}
+    assert set(rows["slice"]) == set(EVALUATION_SLICES)
 
 
 def test_the_champion_serves_the_scores_of_the_lake(lived_in: TestSite) -> None:

@@ -35,7 +35,7 @@ psutil: Any = pytest.importorskip("psutil", reason="psutil is needed to look at 
 
 DAY = date(2026, 3, 1)
 MISBEHAVING = (sys.executable, "-P", "-m", "fall_assets_tests.footage.bad_worker")
-SHORT = Limits(limit_s=0.5, grace_s=0.5)
+SHORT = Limits(limit_s=1.5, grace_s=0.5)
 
 
 def looked_into(
