@@ -362,6 +362,7 @@ class _Trier:
     learning_set: LearningSet
     study: Study
     simulated: WindowSet | None = field(init=False)
+    drawn: int = 0
 
     def __post_init__(self) -> None:
         self.simulated = simulated_for(self.base)
@@ -412,9 +413,11 @@ class _Trier:
         import optuna
 
         tried = _tried(self.study)
-        # Of several workers no two may draw the same, even where they begin at the same moment.
-        others = os.getpid() if self.settings.workers > 1 else 0
-        (seed,) = np.random.SeedSequence([self.settings.seed, tried, others]).generate_state(1)
+        # Of several workers no two may draw the same, even where they begin at the same moment, or
+        # do not see yet what another has finished.
+        self.drawn += 1
+        several = [os.getpid(), self.drawn] if self.settings.workers > 1 else []
+        (seed,) = np.random.SeedSequence([self.settings.seed, tried, *several]).generate_state(1)
         return optuna.samplers.TPESampler(
             n_startup_trials=self.settings.random_trials, multivariate=True, seed=int(seed)
         )
