@@ -27,6 +27,7 @@ from fall_assets.errors import PermanentFailureError
 from fall_assets.learning.algorithms.base import AlgorithmSettings
 from fall_assets.learning.augmentation import AugmentationSettings, augment
 from fall_assets.learning.detector import Detector
+from fall_assets.learning.device import choose_device
 from fall_assets.learning.network import NetworkSettings, TemporalNetwork
 from fall_assets.learning.windows import (
     CHANNELS,
@@ -211,6 +212,10 @@ def _fit(
     progress: Callable[[int, int], None] | None,
 ) -> TemporalNetwork:
     smooth = settings.label_smoothing
+    # A GPU where there is one; the bank is small enough to lie there whole.
+    device = choose_device()
+    network = network.to(device)
+    features, targets, draws = (one.to(device) for one in (bank.features, bank.target, draws))
     # Members share no weights and Adam works on each weight alone: training them on the sum of
     # their losses is training each of them on its own.
     loss_of = nn.BCEWithLogitsLoss(reduction="sum")
@@ -225,15 +230,15 @@ def _fit(
     for step, batch in enumerate(draws):
         for options in optimiser.param_groups:
             options["lr"] = settings.learning_rate * _rate(step, settings.steps)
-        target = bank.target[batch] * (1 - 2 * smooth) + smooth
-        loss = loss_of(network(bank.features[batch].float()), target) / settings.batch
+        target = targets[batch] * (1 - 2 * smooth) + smooth
+        loss = loss_of(network(features[batch].float()), target) / settings.batch
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         _move_towards(averaged, network, 1 - settings.average)
         if progress is not None and ((step + 1) % _REPORT_STEPS == 0 or step + 1 == len(draws)):
             progress(step + 1, len(draws))
-    return averaged
+    return averaged.cpu()
 
 
 def _chances(
