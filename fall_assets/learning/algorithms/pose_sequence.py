@@ -7,6 +7,7 @@ training (`fitting`), whose windows are scored (`learning.detector`).
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -59,7 +60,7 @@ _MAX_STEPS = 512
 
 
 @dataclass(frozen=True)
-class PoseSequenceSettings(NetworkTraining):
+class PoseSequenceSettings(NetworkTraining, ABC):
     """What both share: `examples` augmented windows are drawn from, `width` and `layers`.
 
     `simulated_share` of each batch are simulated windows, where there are any.
@@ -79,9 +80,9 @@ class PoseSequenceSettings(NetworkTraining):
         if self.examples < 2 or not 0 <= self.simulated_share <= 1:
             raise ValueError("wanted are examples >= 2 and 0 <= simulated_share <= 1")
 
+    @abstractmethod
     def network(self) -> nn.Module:
         """The network between the features and the log odds."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
