@@ -61,6 +61,7 @@ class AttemptSettings:
         events: when scores become an alarm.
         max_false_alarms_per_hour: where set, thresholds keep to it on the folds they are chosen on.
         simulated_windows: so many simulated windows are mixed in; `training.seed` draws them.
+        max_ordinary_alarms_per_hour: where set, thresholds are raised by simulated ordinary life.
     """
 
     algorithm: str
@@ -70,6 +71,7 @@ class AttemptSettings:
     events: EventSettings = field(default_factory=EventSettings)
     max_false_alarms_per_hour: float | None = None
     simulated_windows: int = 0
+    max_ordinary_alarms_per_hour: float | None = None
 
     def __post_init__(self) -> None:
         kinds = [one.extractor.kind for one in self.features]
@@ -89,6 +91,7 @@ class AttemptSettings:
             self.events,
             self.max_false_alarms_per_hour,
             self.algorithm,
+            self.max_ordinary_alarms_per_hour,
         )
 
     @property
@@ -130,6 +133,7 @@ class AttemptSettings:
             "events": asdict(self.events),
             "max_false_alarms_per_hour": self.max_false_alarms_per_hour,
             "simulated_windows": self.simulated_windows,
+            "max_ordinary_alarms_per_hour": self.max_ordinary_alarms_per_hour,
         }
 
     @classmethod
@@ -143,15 +147,19 @@ class AttemptSettings:
         if "algorithm" not in values:
             raise GridError(f"an attempt needs an algorithm; there are: {_algorithms()}")
         algorithm = str(values["algorithm"])
-        limit = values.get("max_false_alarms_per_hour")
+        limit, ordinary = (
+            None if values.get(name) is None else float(values[name])
+            for name in ("max_false_alarms_per_hour", "max_ordinary_alarms_per_hour")
+        )
         return cls(
             algorithm,
             registry.settings_of(algorithm, values.get("training") or {}),
             tuple(FeatureSettings.from_dict(one) for one in values.get("features", ())),
             _plain(WindowSettings, values.get("windows", {}), "windows"),
             _plain(EventSettings, values.get("events", {}), "events"),
-            None if limit is None else float(limit),
+            limit,
             int(values.get("simulated_windows", 0)),
+            ordinary,
         )
 
     def identity(self, training_set_id: str) -> str:

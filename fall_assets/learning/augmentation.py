@@ -29,9 +29,9 @@ class AugmentationSettings:
 
     mirror: float = 0.5
     time_scale: float = 0.25
-    rotation_deg: float = 12.0
-    stretch: float = 0.2
-    jitter: float = 0.02
+    rotation_deg: float = 15.0
+    stretch: float = 0.3
+    jitter: float = 0.01
     joint_dropout: float = 0.3
     gap: float = 0.2
     late_start: float = 0.2

@@ -26,6 +26,10 @@ NOTE = (
 )
 
 
+_AT_MOST_MS = 110
+"""How far apart a clip and the window that is taken for it may end."""
+
+
 @dataclass(frozen=True)
 class Bin:
     """Windows with scores from `low` to `high`, and how many of them show a fall.
@@ -76,7 +80,7 @@ def certain_windows(
     Args:
         videos: segments with their scores.
         clips: rows of `clips` (video_id, end_s, target); those without a target are left out, and
-            so are windows that no clip ends with.
+            so are those that no window ends with, give or take 0.1 s.
         scenes: scene of each segment; without, each is its own.
     """
     scored = pl.DataFrame(
@@ -93,13 +97,21 @@ def certain_windows(
             "score": pl.List(pl.Float64),
         },
     ).explode("end_s", "score")
-    # Ends are computed in two places: the last bit may differ.
+    # Windows are scored more often than clips are cut.
     at = (pl.col("end_s") * 1000).round().cast(pl.Int64).alias("at")
     known = clips.filter(pl.col("target").is_not_null()).select("video_id", at, "target")
     return (
-        scored.drop_nulls("score")
-        .with_columns(at)
-        .join(known.unique(["video_id", "at"], maintain_order=True), on=["video_id", "at"])
+        known.unique(["video_id", "at"], maintain_order=True)
+        .sort("at")
+        .join_asof(
+            scored.drop_nulls("score").with_columns(at).sort("at"),
+            on="at",
+            by="video_id",
+            strategy="nearest",
+            tolerance=_AT_MOST_MS,
+            check_sortedness=False,
+        )
+        .drop_nulls("score")
         .sort("scene", "video_id", "at")
         .select("scene", "score", pl.col("target").cast(pl.Int64))
     )

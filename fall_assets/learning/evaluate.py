@@ -25,6 +25,7 @@ from fall_assets.learning.algorithms.base import (
     Model,
     Plan,
     Progress,
+    SegmentInputs,
 )
 from fall_assets.learning.dataset import LearningSet, VideoTruth
 from fall_assets.learning.events import EventSettings
@@ -33,9 +34,11 @@ from fall_assets.learning.metrics import (
     VideoOutcome,
     choose_threshold,
     event_metrics,
+    operating_curve,
     outcome,
+    threshold_grid,
 )
-from fall_assets.learning.windows import WindowSet, WindowSettings
+from fall_assets.learning.windows import SegmentTracks, WindowSet, WindowSettings
 
 if TYPE_CHECKING:
     from fall_assets.learning.detector import Detector
@@ -55,6 +58,8 @@ class LearningSettings:
 
     `algorithm` is its name in `algorithms.registry`, `training` its settings.
     `max_false_alarms_per_hour`: where set, thresholds keep to it on the folds they are chosen on.
+    `max_ordinary_alarms_per_hour`: where set, thresholds are raised until so many alarms are left
+    on films of ordinary life (see `raised`).
     """
 
     training: AlgorithmSettings
@@ -62,6 +67,7 @@ class LearningSettings:
     events: EventSettings = field(default_factory=EventSettings)
     max_false_alarms_per_hour: float | None = None
     algorithm: str = "pose-tcn"
+    max_ordinary_alarms_per_hour: float | None = None
 
     def build(self) -> Algorithm:
         """The algorithm under its settings."""
@@ -95,6 +101,7 @@ def cross_validate(
     settings: LearningSettings,
     *,
     simulated: WindowSet | None = None,
+    ordinary: Sequence[SegmentTracks] = (),
     progress: Progress | None = None,
 ) -> CrossValidation:
     """Score every segment by networks that learned from other folds only.
@@ -109,6 +116,7 @@ def cross_validate(
         learning_set: labelled footage in at least three folds.
         settings: everything that decides the result.
         simulated: further windows to learn from in every fold.
+        ordinary: films without a fall that thresholds are raised by, where settings ask for it.
         progress: called with steps of training done and in all.
 
     Raises:
@@ -145,11 +153,36 @@ def cross_validate(
             max_false_alarms_per_hour=settings.max_false_alarms_per_hour,
         )
         together = algorithm.combine([models[number] for number in members])
+        thresholds[fold] = raised(thresholds[fold], together, ordinary, settings)
         judged = score_videos(together, learning_set, learning_set.videos_in([fold]), window_s)
         events = replace(settings.events, threshold=thresholds[fold])
         scored += judged
         outcomes += [outcome(video, events) for video in judged]
     return CrossValidation(tuple(scored), thresholds, tuple(outcomes))
+
+
+def raised(
+    threshold: float, model: Model, ordinary: Sequence[SegmentTracks], settings: LearningSettings
+) -> float:
+    """The lowest threshold from `threshold` on that keeps to `max_ordinary_alarms_per_hour`.
+
+    Labelled footage holds minutes of ordinary life, on which a wide range of thresholds raises
+    nothing; hours of films without a fall tell them apart. The highest of the grid where none keeps
+    to it.
+    """
+    limit = settings.max_ordinary_alarms_per_hour
+    if limit is None or not ordinary:
+        return threshold
+    window_s, videos = settings.windows.window_s, []
+    for film in ordinary:
+        scores = model.scores(SegmentInputs(film.video_id, film.duration_s, film))
+        truth = VideoTruth(film.video_id, film.video_id, "ordinary", "", film.duration_s, 0, (), ())
+        videos.append(truth.scored(scores.end_s.tolist(), scores.score.tolist(), window_s))
+    grid = [threshold, *(one for one in threshold_grid() if one > threshold)]
+    for point in operating_curve(videos, settings.events, grid):
+        if (point.false_alarms_per_hour or 0.0) <= limit:
+            return point.threshold
+    return grid[-1]
 
 
 def fit_final(

@@ -20,7 +20,9 @@ LATE_S = 10.0
 class EventSettings:
     """When scores become an event.
 
-    An event is raised by `confirm` scores in a row at or over `threshold`; it lasts while scores
+    An event is raised by `confirm` scores in a row at or over `threshold`, or by one that is at
+    least `certain` as well: what looks like a fall for a moment only (somebody at the picture's
+    edge, a glitch of the pose network) seldom looks so twice, and never much. It lasts while scores
     stay at or over `release_share` of the threshold and no window's length is missing. Two
     raises less than `merge_gap_s` apart are one event: a person who lies on the floor and moves
     is not a second fall.
@@ -28,12 +30,15 @@ class EventSettings:
 
     threshold: float = 0.5
     release_share: float = 0.6
-    confirm: int = 1
+    confirm: int = 2
+    certain: float = 0.9
     merge_gap_s: float = 10.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.threshold <= 1:
             raise ValueError(f"threshold is {self.threshold}, wanted a share from 0 to 1")
+        if not 0 <= self.certain <= 1:
+            raise ValueError(f"certain is {self.certain}, wanted a share from 0 to 1")
         if not 0 < self.release_share <= 1:
             raise ValueError(f"release_share is {self.release_share}, wanted over 0 and up to 1")
         if self.confirm < 1 or self.merge_gap_s < 0:
@@ -131,7 +136,7 @@ def to_events(
         run = run + 1 if value >= settings.threshold else 0
         if run == 1:
             first = now
-        raised = run >= settings.confirm
+        raised = run >= settings.confirm or (run > 0 and value >= settings.certain)
         near = bool(events) and now - events[-1].end_s <= settings.merge_gap_s
         if (lasting and value >= release) or (raised and near):
             last = events[-1]

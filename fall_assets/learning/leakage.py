@@ -63,7 +63,7 @@ class LeakageSettings:
     max_windows: int = 20_000
     max_share: float = 0.005
     seed: int = 0
-    windows: WindowSettings = field(default_factory=WindowSettings)
+    windows: WindowSettings = field(default_factory=lambda: WindowSettings(stride_s=0.5))
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,10 @@ SIMULATED = -1
 
 _CHUNK = 1024
 _REPORT_STEPS = 20
+_MINED = 8192
+"""So many examples are looked through for hard ones."""
+_MINE_AT = 0.4
+"""Share of the steps after which they are sought: a network that knows little finds all hard."""
 
 
 class TooLittleDataError(PermanentFailureError):
@@ -53,22 +57,25 @@ class TrainingSettings(AlgorithmSettings):
     """How a detector is trained. Same settings, windows and machine: the same detector.
 
     `positive_share` of each batch are falls; `simulated_share` of each batch are simulated
-    windows, where there are any. `networks` networks of different seeds are averaged. `examples`
-    augmented windows are made to draw from. `average` is the decay of the moving average of the
-    weights, which is what is kept. More than one of `threads` only helps on an idle machine:
-    batches are small, and waiting for a busy core costs more than it brings.
+    windows, where there are any. `hard_share` of the windows without a fall are drawn, once
+    training is well under way, by how much they look like one to the network. `networks` networks
+    of different seeds are averaged. `examples` augmented windows are made to draw from. `average`
+    is the decay of the moving average of the weights, which is what is kept. More than one of
+    `threads` only helps on an idle machine: batches are small, and waiting for a busy core costs
+    more than it brings.
     """
 
-    steps: int = 500
+    steps: int = 1000
     batch: int = 64
-    examples: int = 16_000
+    examples: int = 32_000
     learning_rate: float = 4e-3
     weight_decay: float = 0.02
     positive_share: float = 0.4
     simulated_share: float = 0.7
     label_smoothing: float = 0.05
+    hard_share: float = 0.3
     average: float = 0.98
-    networks: int = 2
+    networks: int = 3
     threads: int = 1
     network: NetworkSettings = field(default_factory=NetworkSettings)
     augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
@@ -191,23 +198,51 @@ def train_members(
         TooLittleDataError: where a plan leaves no fall, or nothing else, to learn from.
     """
     network = TemporalNetwork(settings.network, [seed for seed, _ in plans])
-    draws = np.empty((settings.steps, len(plans), settings.batch), np.int64)
+    draws = []
     for member, (seed, groups) in enumerate(plans):
         rng = np.random.default_rng(seed)
         indices = bank.of_groups(groups)
         targets = bank.target.numpy()[indices]
         _check_classes(targets)
         chances = _chances(targets, bank.group[indices], np.ones(len(indices)), settings)
-        draws[:, member] = rng.choice(indices, draws[:, member].shape, p=chances)
+        draws.append(_Draws(rng, indices, targets > 0, chances))
         _normalise(network, member, bank.features[rng.permutation(indices)[:_CHUNK]].float())
     with _reproducible(settings.threads, settings.seed):
-        return _fit(network, bank, torch.from_numpy(draws), settings, progress)
+        return _fit(network, bank, draws, settings, progress)
+
+
+@dataclass
+class _Draws:
+    """What one member is shown: examples `indices` by their `chances`, from its own `rng`."""
+
+    rng: np.random.Generator
+    indices: Wholes
+    falls: npt.NDArray[np.bool_]
+    chances: npt.NDArray[np.float64]
+
+    def batches(self, count: int, batch: int) -> Wholes:
+        """Numbers of the examples of so many batches: (count, batch)."""
+        return self.rng.choice(self.indices, (count, batch), p=self.chances)
+
+    def candidates(self) -> Wholes:
+        """Examples without a fall of which the hardest are sought, as they would be drawn."""
+        calm = np.where(self.falls, 0, self.chances)
+        return self.rng.choice(self.indices, _MINED, p=calm / calm.sum())
+
+    def harder(self, examples: Wholes, score: npt.NDArray[np.float64], share: float) -> None:
+        """From now on `share` of those without a fall are drawn of `examples` by their score."""
+        calm = ~self.falls
+        mined = np.bincount(examples, score, int(self.indices.max()) + 1)[self.indices]
+        total = self.chances[calm].sum()
+        self.chances = np.where(calm, (1 - share) * self.chances, self.chances)
+        self.chances += share * total * mined / mined.sum()
+        self.chances /= self.chances.sum()
 
 
 def _fit(
     network: TemporalNetwork,
     bank: ExampleBank,
-    draws: torch.Tensor,
+    plans: Sequence[_Draws],
     settings: TrainingSettings,
     progress: Callable[[int, int], None] | None,
 ) -> TemporalNetwork:
@@ -215,7 +250,15 @@ def _fit(
     # A GPU where there is one; the bank is small enough to lie there whole.
     device = choose_device()
     network = network.to(device)
-    features, targets, draws = (one.to(device) for one in (bank.features, bank.target, draws))
+    features, targets = (one.to(device) for one in (bank.features, bank.target))
+    steps = settings.steps
+    mines = round(_MINE_AT * steps) if settings.hard_share else steps
+
+    def drawn(count: int) -> torch.Tensor:
+        batches = [plan.batches(count, settings.batch) for plan in plans]
+        return torch.from_numpy(np.stack(batches, axis=1)).to(device)
+
+    draws = drawn(mines)
     # Members share no weights and Adam works on each weight alone: training them on the sum of
     # their losses is training each of them on its own.
     loss_of = nn.BCEWithLogitsLoss(reduction="sum")
@@ -227,18 +270,35 @@ def _fit(
     )
     averaged = copy.deepcopy(network).eval()
     network.train()
-    for step, batch in enumerate(draws):
+    for step in range(steps):
+        if step == mines:
+            _mine(averaged, features, plans, settings.hard_share)
+            draws = torch.cat([draws, drawn(steps - mines)])
+        batch = draws[step]
         for options in optimiser.param_groups:
-            options["lr"] = settings.learning_rate * _rate(step, settings.steps)
+            options["lr"] = settings.learning_rate * _rate(step, steps)
         target = targets[batch] * (1 - 2 * smooth) + smooth
         loss = loss_of(network(features[batch].float()), target) / settings.batch
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         _move_towards(averaged, network, 1 - settings.average)
-        if progress is not None and ((step + 1) % _REPORT_STEPS == 0 or step + 1 == len(draws)):
-            progress(step + 1, len(draws))
+        if progress is not None and ((step + 1) % _REPORT_STEPS == 0 or step + 1 == steps):
+            progress(step + 1, steps)
     return averaged.cpu()
+
+
+@torch.no_grad()
+def _mine(
+    network: TemporalNetwork, features: torch.Tensor, plans: Sequence[_Draws], share: float
+) -> None:
+    """Let each member see more of what it takes for a fall and is none."""
+    examples = np.stack([plan.candidates() for plan in plans])
+    numbers = torch.from_numpy(examples).to(features.device)
+    odds = [network(features[part].float()) for part in torch.split(numbers, _CHUNK, dim=1)]
+    score = torch.sigmoid(torch.cat(odds, dim=1)).double().cpu().numpy()
+    for plan, own, scores in zip(plans, examples, score, strict=True):
+        plan.harder(own, scores, share)
 
 
 def _chances(

@@ -40,6 +40,7 @@ _TORSO = (LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_HIP, RIGHT_HIP)
 _SAMPLE = KEY_POINTS * 3
 _EDGE_SHARE = 0.05
 _TINY = 1e-6
+_FEWEST_SIGHTS = 3
 
 CHANNELS = 2 * KEY_POINTS + 2 + 2 + 2 + 2 + 2 + 3 + 4
 """Number of features per sample that `pose_features` gives."""
@@ -95,7 +96,7 @@ class WindowSettings:
     """
 
     window_s: float = 4.0
-    stride_s: float = 0.5
+    stride_s: float = 0.2
     first_end_s: float = 1.0
     rate_hz: float = 10.0
     min_seen: int = 5
@@ -380,6 +381,22 @@ def segment_tracks(
         )
     _, rate_hz, aspect = frames.pop() if frames else (video_id, rate_hz, 1.0)
     return SegmentTracks(video_id, duration_s, rate_hz, aspect, tuple(tracks))
+
+
+def person_tracks(
+    video_id: str, keypoints: Floats, *, rate_hz: float, aspect: float, max_gap_s: float = 1.5
+) -> SegmentTracks:
+    """One person through a film, (samples, 17, 3), as a tracker gives it.
+
+    Who was away for longer than `max_gap_s` is somebody else; under three sights are nobody.
+    """
+    sights = np.flatnonzero(seen(keypoints))
+    parts = np.split(sights, np.flatnonzero(np.diff(sights) > max_gap_s * rate_hz) + 1)
+    tracks = tuple(
+        Track(number, int(part[0]), keypoints[part[0] : part[-1] + 1])
+        for number, part in enumerate(part for part in parts if len(part) >= _FEWEST_SIGHTS)
+    )
+    return SegmentTracks(video_id, len(keypoints) / rate_hz, rate_hz, aspect, tracks)
 
 
 def window_at(track: Track, end_s: float, settings: WindowSettings | None = None) -> Floats:

@@ -37,7 +37,12 @@ from fall_assets.lineage import git_commit, lock_sha256
 from fall_assets.pipeline.evaluation import sheets_of
 from fall_assets.pipeline.features import extract_day
 from fall_assets.pipeline.files import files_of
-from fall_assets.pipeline.learning import TrainingSet, load_training_set, plots_of
+from fall_assets.pipeline.learning import (
+    TrainingSet,
+    load_training_set,
+    ordinary_films,
+    plots_of,
+)
 from fall_assets.pipeline.locks import locked
 from fall_assets.pipeline.models import tracking
 from fall_assets.pipeline.records import dataset_pins, fold_rows, scores_frame
@@ -415,6 +420,7 @@ class _Attempt:
             data.learning_set,
             learning,
             simulated=simulated,
+            ordinary=ordinary_films(learning),
             progress=self.work.progress("cross-validation: steps"),
         )
         began = time.monotonic()

@@ -29,19 +29,23 @@ from fall_assets.learning.dataset import CLIP_COLUMNS, CLIP_ORDER, COLUMNS, Lear
 from fall_assets.learning.detector import ALGORITHM
 from fall_assets.learning.events import EventSettings
 from fall_assets.learning.metrics import VideoOutcome, outcome
-from fall_assets.learning.windows import WindowSet
+from fall_assets.learning.windows import SegmentTracks, WindowSet, person_tracks
 from fall_assets.lineage import git_commit, lock_sha256
 from fall_assets.pipeline.evaluation import Assessment, Judgement, assess
 from fall_assets.pipeline.models import champion, tracking
 from fall_assets.pipeline.records import dataset_pins, scores_frame
 from fall_assets.pipeline.work import Work
-from fall_assets.simulation.poses import pose_windows
+from fall_assets.simulation.motions import MORE_ORDINARY, ORDINARY
+from fall_assets.simulation.poses import pose_films, pose_windows
 
 if TYPE_CHECKING:
     from fall_assets.learning.evaluate import LearningSettings
 
 PINNED = ("cameras", "videos", "labels", "clips", "pose_tracks")
 """Tables that a training set is made of."""
+
+_FILMS_EACH, _FILM_S, _FILMS_SEED = 2, 60.0, 1_000_003
+"""Films of each ordinary programme that thresholds are raised by; no window is of this seed."""
 
 
 class ManifestChangedError(PermanentFailureError):
@@ -252,6 +256,7 @@ def train_candidate(work: Work, training_set_id: str | None = None) -> Trained:
         learning_set,
         settings,
         simulated=simulated,
+        ordinary=ordinary_films(settings),
         progress=work.progress("cross-validation: steps"),
     )
     detector = train_final(
@@ -369,7 +374,20 @@ def learning_settings(work: Work) -> LearningSettings:
 
     choices = work.site.settings.learning
     training = settings_of(ALGORITHM, {"seed": choices.seed, "steps": choices.training_steps})
-    return LearningSettings(training)
+    limit = choices.max_ordinary_alarms_per_hour
+    return LearningSettings(training, max_ordinary_alarms_per_hour=limit or None)
+
+
+def ordinary_films(settings: LearningSettings) -> list[SegmentTracks]:
+    """Simulated people who do not fall, to raise thresholds by; none where nothing asks for it."""
+    if settings.max_ordinary_alarms_per_hour is None:
+        return []
+    programmes = [name for name in (*ORDINARY, *MORE_ORDINARY) for _ in range(_FILMS_EACH)]
+    rate_hz = settings.windows.rate_hz
+    return [
+        person_tracks(film.programme, film.keypoints, rate_hz=rate_hz, aspect=film.aspect)
+        for film in pose_films(programmes, _FILMS_SEED, duration_s=_FILM_S, rate_hz=rate_hz)
+    ]
 
 
 def simulated_windows(work: Work, training_set: TrainingSet) -> WindowSet | None:

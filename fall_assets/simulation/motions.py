@@ -32,6 +32,7 @@ FallKind = Literal[
     "to_knees",
     "slide_down",
     "onto_bed",
+    "squat_back",
 ]
 FALLS: Final[tuple[FallKind, ...]] = (
     "forwards",
@@ -42,9 +43,17 @@ FALLS: Final[tuple[FallKind, ...]] = (
 )
 """Programmes in which the person falls, once; what footage is rendered of."""
 
-MORE_FALLS: Final[tuple[FallKind, ...]] = ("faint", "to_knees", "slide_down", "onto_bed")
+MORE_FALLS: Final[tuple[FallKind, ...]] = (
+    "faint",
+    "to_knees",
+    "slide_down",
+    "onto_bed",
+    "squat_back",
+)
 """Further ones, for key points only: the knees give way and the body sinks upright before it tips;
-first onto the knees; slowly down a wall; from the feet onto the bed."""
+first onto the knees; slowly down a wall; from the feet onto the bed; squatting to soften it, onto
+the seat and over onto the back or a side (what most people do who fall backwards: Hsiao and
+Robinovitch, Journal of Biomechanics 31(1), 1998)."""
 
 ORDINARY: Final = (
     "stroll",
@@ -71,6 +80,7 @@ MORE_ORDINARY: Final = (
     "lie_on_side",
     "hurry",
     "pass_by",
+    "reach_down",
 )
 """Further ways of being low, bent or quick without falling, and of walking through the picture,
 for key points only."""
@@ -476,6 +486,25 @@ class Performer:
         self._path([(0.0, {}), (1.0, self._standing())], float(u(0.6, 1.5)), anchor="feet")
         self._name("bending", None, since=began)
 
+    def reach_down(self) -> None:
+        """While seated, bend to the floor as for a shoe or something dropped; sit up again."""
+        began = self._samples
+        u = self.rng.uniform
+        sitting = dict(zip(PARAMETERS, self._now.tolist(), strict=True))
+        upright = {name: sitting[name] for name in PARAMETERS if name not in ("x", "y", "z")}
+        deep = u(0.6, 1.0)
+        down = posture(pitch=55 * deep, spine_flexion=u(40, 60) * deep, spine_side=u(-20, 20),
+                       left_hip=110, right_hip=110, left_shoulder=u(60, 110),
+                       right_shoulder=u(20, 110), left_elbow=u(5, 30), right_elbow=u(5, 30),
+                       neck_flexion=u(-20, 15))  # fmt: skip
+        # The thighs stay on the seat: what the trunk tips, the hips bend.
+        for name in ("left_hip", "right_hip"):
+            down[name] = upright[name] + down["pitch"] - upright["pitch"]
+        self._path([(0.0, {}), (1.0, down)], float(u(0.5, 1.4)))
+        self._idle(float(u(0.2, 2.0)), 1.0)
+        self._path([(0.0, {}), (1.0, upright)], float(u(0.5, 1.4)))
+        self._name("bending", "bed" if self._on == "edge" else "chair", since=began)
+
     def kneel(self, *, then_rise: bool = True) -> None:
         """Down onto one knee or both, perhaps bowing to the floor, and up again."""
         began = self._samples
@@ -681,7 +710,8 @@ class Performer:
         rng = self.rng
         side = float(rng.choice([-1.0, 1.0]))
         lean = {
-            "forwards": 0.0, "to_knees": 0.0, "backwards": math.pi, "slide_down": math.pi
+            "forwards": 0.0, "to_knees": 0.0, "backwards": math.pi, "slide_down": math.pi,
+            "squat_back": math.pi,
         }.get(kind, -side * math.pi / 2)  # fmt: skip
         here_x, here_y = self._now[INDEX["x"]], self._now[INDEX["y"]]
         spot, heading = (here_x, here_y), self._now[INDEX["yaw"]]
@@ -701,6 +731,10 @@ class Performer:
         seconds = float(rng.uniform(0.8, 1.4))
         if kind == "slide_down":
             self._path(self._down_a_wall(side), float(rng.uniform(1.4, 2.6)), anchor="feet")
+            self._name("fall", "floor", since=began)
+            return
+        if kind == "squat_back":
+            self._path(self._squat_back(side), float(rng.uniform(1.0, 2.0)), anchor="feet")
             self._name("fall", "floor", since=began)
             return
         if kind == "to_knees":
@@ -815,6 +849,27 @@ class Performer:
             (0.65, posture(pitch=u(-22, -8), left_hip=u(75, 100), right_hip=u(75, 100),
                            left_knee=u(30, 90), right_knee=u(30, 90), roll=8 * side)),
             (1.0, self._onto_side(side)[-1][1]),
+        ]  # fmt: skip
+
+    def _squat_back(self, side: float) -> Keys:
+        """Squat, seat on the floor, and over: onto the back, or half onto a side."""
+        u = self.rng.uniform
+        end = self._supine() | posture(
+            twist=side * u(0, 60), left_hip=u(5, 75), right_hip=u(5, 75), left_knee=u(5, 105),
+            right_knee=u(5, 105),
+        )  # fmt: skip
+        return [
+            (0.0, {}),
+            (u(0.35, 0.5), posture(pitch=u(5, 25), spine_flexion=u(20, 35), left_hip=u(95, 118),
+                                   right_hip=u(95, 118), left_knee=u(100, 125),
+                                   right_knee=u(100, 125), left_shoulder=u(0, 50),
+                                   right_shoulder=u(0, 50))),
+            (u(0.6, 0.72), posture(pitch=u(-30, -5), spine_flexion=u(20, 35), left_hip=u(85, 110),
+                                   right_hip=u(85, 110), left_knee=u(60, 120),
+                                   right_knee=u(60, 120), left_shoulder=u(-50, -10),
+                                   right_shoulder=u(-50, -10), left_elbow=u(5, 30),
+                                   right_elbow=u(5, 30), neck_flexion=u(0, 25))),
+            (1.0, end),
         ]  # fmt: skip
 
     def _fall_onto_bed(self) -> None:
@@ -1140,7 +1195,7 @@ def perform(
         raise ValueError(f"no programme {programme!r}; there are: {known}")
     u = rng.uniform
     start: Literal["stand", "sit", "lie", "corridor"] = {
-        "lie_still": "lie", "leave_bed": "lie", "sit_still": "sit",
+        "lie_still": "lie", "leave_bed": "lie", "sit_still": "sit", "reach_down": "sit",
     }.get(programme, "stand")  # type: ignore[assignment]  # fmt: skip
     if programme == "stroll" and u() < 0.4:
         start = "corridor"
@@ -1180,6 +1235,11 @@ def perform(
         elif name == "lie_on_side":
             one.lie_down(fast=u() < 0.5, on_side=True)
             one.wait(duration_s)
+        elif name == "reach_down":
+            if one.time_s < 0.3 * duration_s or u() < 0.3:
+                one.wait(u(0.5, 3.0))
+            one.reach_down()
+            one.wait(u(0.5, 3.0))
         elif name in ("crouch", "kneel", "exercise", "crawl", "sit_on_floor"):
             one.walk_to(*room.spot(rng))
             getattr(one, name)()

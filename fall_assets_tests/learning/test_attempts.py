@@ -52,7 +52,7 @@ CHANGES = [
     {"training": settings_of("pose-tcn", {"network": {"width": 8}})},
     {"features": (FeatureSettings(picture=PictureSettings(sharpness=1.0)),)},
     {"windows": WindowSettings(stride_s=0.25)},
-    {"events": EventSettings(confirm=2)},
+    {"events": EventSettings(confirm=3)},
     {"max_false_alarms_per_hour": 1.0},
     {"simulated_windows": 1},
 ]

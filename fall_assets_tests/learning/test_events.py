@@ -34,7 +34,7 @@ def test_an_event_lasts_until_the_score_falls_under_the_release() -> None:
 
 def test_two_raises_within_the_gap_are_one_event() -> None:
     scores = [0.9, 0.0, 0.0, 0.95] + [0.0] * 30 + [0.8]
-    events = to_events(_times(35), scores, EventSettings(merge_gap_s=10.0), 4.0)
+    events = to_events(_times(35), scores, EventSettings(confirm=1, merge_gap_s=10.0), 4.0)
     assert [(event.raised_s, event.end_s, event.score) for event in events] == [
         (1.0, 2.5, 0.95),
         (18.0, 18.0, 0.8),
@@ -43,9 +43,17 @@ def test_two_raises_within_the_gap_are_one_event() -> None:
 
 def test_confirmation_asks_for_scores_in_a_row() -> None:
     settings = EventSettings(confirm=2)
-    assert not to_events(_times(4), [0.9, 0.1, 0.9, 0.1], settings, 4.0)
-    (event,) = to_events(_times(4), [0.1, 0.9, 0.9, 0.1], settings, 4.0)
+    assert not to_events(_times(4), [0.8, 0.1, 0.8, 0.1], settings, 4.0)
+    (event,) = to_events(_times(4), [0.1, 0.8, 0.8, 0.1], settings, 4.0)
     assert event.raised_s == 2.0
+
+
+def test_a_score_that_is_certain_needs_no_second() -> None:
+    (event,) = to_events(_times(4), [0.1, 0.92, 0.1, 0.1], EventSettings(), 4.0)
+    assert event.raised_s == 1.5
+    assert not to_events(_times(4), [0.1, 0.92, 0.1, 0.1], EventSettings(certain=0.95), 4.0)
+    # A threshold above it still has to be reached.
+    assert not to_events(_times(4), [0.1, 0.92, 0.1, 0.1], EventSettings(threshold=0.95), 4.0)
 
 
 def test_a_break_in_the_footage_ends_an_event() -> None:
@@ -57,7 +65,7 @@ def test_a_break_in_the_footage_ends_an_event() -> None:
 def test_events_are_in_order_apart_and_over_the_threshold(
     scores: list[float], threshold: float, release: float, confirm: int, gap_s: float
 ) -> None:
-    settings = EventSettings(threshold, release, confirm, gap_s)
+    settings = EventSettings(threshold, release, confirm, merge_gap_s=gap_s)
     events = to_events(_times(len(scores)), scores, settings, 4.0)
     for event in events:
         assert 0 <= event.start_s <= event.raised_s <= event.end_s
@@ -70,7 +78,8 @@ def test_events_are_in_order_apart_and_over_the_threshold(
 def test_there_is_an_event_exactly_where_a_score_reaches_the_threshold(
     scores: list[float], threshold: float
 ) -> None:
-    events = to_events(_times(len(scores)), scores, EventSettings(threshold), 4.0)
+    settings = EventSettings(threshold, confirm=1)
+    events = to_events(_times(len(scores)), scores, settings, 4.0)
     over = [t for t, score in zip(_times(len(scores)), scores, strict=True) if score >= threshold]
     assert bool(events) == bool(over)
     assert all(any(e.raised_s <= t <= e.end_s for e in events) for t in over)
@@ -92,7 +101,14 @@ def test_times_must_rise_and_fit_the_scores() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"threshold": 1.2}, {"release_share": 0.0}, {"confirm": 0}, {"merge_gap_s": -1.0}]
+    "wrong",
+    [
+        {"threshold": 1.2},
+        {"certain": -0.1},
+        {"release_share": 0.0},
+        {"confirm": 0},
+        {"merge_gap_s": -1.0},
+    ],
 )
 def test_impossible_settings_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError):

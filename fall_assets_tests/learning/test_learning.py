@@ -275,7 +275,7 @@ def test_the_highest_of_all_people_counts(detector: Detector) -> None:
 def test_where_nobody_is_seen_the_score_is_nought(detector: Detector) -> None:
     empty = SegmentTracks(video_id(0), 5.0, 10.0, 1.5)
     scores = detector.scores(empty)
-    assert len(scores) == 9
+    assert len(scores) == 21
     assert not scores.score.any()
     assert set(scores.track) == {None}
     glimpse = segment(0, "walk", 1).tracks[0].keypoints[:4]

@@ -21,6 +21,9 @@ from fall_assets.learning.metrics import (
     wilson,
 )
 
+AT_ONCE = EventSettings(confirm=1)
+"""The first score over the threshold is an alarm: peaks of one score decide."""
+
 
 def _video(
     number: int,
@@ -108,7 +111,7 @@ def test_metrics_of_nothing_are_undefined_and_not_zero() -> None:
 def test_the_threshold_lies_in_the_middle_of_the_gap() -> None:
     videos = [_video(n, 0.9, falls=True) for n in range(3)]
     videos += [_video(n, 0.1, falls=False) for n in range(3, 6)]
-    threshold = choose_threshold(videos, EventSettings())
+    threshold = choose_threshold(videos, AT_ONCE)
     assert threshold == pytest.approx(0.5, abs=0.05)
     assert all(not outcome(v, EventSettings(threshold)).matching.false_alarms for v in videos)
 
@@ -116,8 +119,8 @@ def test_the_threshold_lies_in_the_middle_of_the_gap() -> None:
 def test_the_threshold_keeps_to_a_limit_on_false_alarms() -> None:
     videos = [_video(n, peak, falls=True) for n, peak in enumerate((0.4, 0.45, 0.5, 0.9))]
     videos += [_video(9, 0.6, falls=False)]
-    free = choose_threshold(videos, EventSettings())
-    limited = choose_threshold(videos, EventSettings(), max_false_alarms_per_hour=1.0)
+    free = choose_threshold(videos, AT_ONCE)
+    limited = choose_threshold(videos, AT_ONCE, max_false_alarms_per_hour=1.0)
     assert free < 0.4
     assert 0.6 < limited < 0.9
 
@@ -129,12 +132,12 @@ def test_without_a_fall_there_is_nothing_to_choose_by() -> None:
 @given(st.lists(st.tuples(st.floats(0.02, 0.98), st.booleans()), min_size=1, max_size=12))
 def test_a_higher_threshold_never_finds_more(peaks: list[tuple[float, bool]]) -> None:
     videos = [_video(n, peak, falls=falls) for n, (peak, falls) in enumerate(peaks)]
-    curve = operating_curve(videos, EventSettings())
+    curve = operating_curve(videos, AT_ONCE)
     for low, high in pairwise(curve):
         assert low.found >= high.found
     best = max(point.f1 or 0 for point in curve)
-    chosen = choose_threshold(videos, EventSettings())
-    at = operating_curve(videos, EventSettings(), [chosen])[0]
+    chosen = choose_threshold(videos, AT_ONCE)
+    at = operating_curve(videos, AT_ONCE, [chosen])[0]
     assert (at.f1 or 0) == pytest.approx(best) or not any(falls for _, falls in peaks)
 
 

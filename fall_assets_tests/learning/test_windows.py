@@ -31,9 +31,9 @@ def _windows(kind: str, end_s: float = 7.0, number: int = 0) -> Floats:
     return window_at(segment(number, kind, seed=3).tracks[0], end_s)
 
 
-def test_windows_end_every_half_second_and_once_at_the_last_sample() -> None:
-    assert scored_ends(2.73) == [1.0, 1.5, 2.0, 2.5, 2.7]
-    assert scored_ends(2.0) == [1.0, 1.5, 2.0]
+def test_windows_end_every_stride_and_once_at_the_last_sample() -> None:
+    assert scored_ends(1.73) == [1.0, 1.2, 1.4, 1.6, 1.7]
+    assert scored_ends(2.0) == [1.0, 1.2, 1.4, 1.6, 1.8, 2.0]
     assert scored_ends(0.64) == [0.6]
     assert scored_ends(0.0) == []
 

@@ -39,7 +39,7 @@ def test_who_is_not_seen_is_all_zero_and_windows_may_begin_unseen() -> None:
 
 
 def test_without_noise_a_fall_ends_lower_than_it_began_from_the_side() -> None:
-    calm = PoseNoise(error_upright=0, error_lying=0, lost_upright=0, lost_lying=0, swapped=0,
+    calm = PoseNoise(jitter=0, bias_upright=0, bias_lying=0, lost=0, swapped=0,
                      late_share=0)  # fmt: skip
     points, _, target = pose_windows(200, 2, noise=calm)
     neck = points[:, :, 5:7, 1].mean(axis=2)
