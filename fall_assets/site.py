@@ -16,8 +16,9 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_type_hints
 
+from fall_assets.delivery.channels import AlertSettings
 from fall_assets.delivery.gate import GateSettings
 from fall_assets.drift.report import DriftSettings
 from fall_assets.drift.retraining import RetrainingSettings
@@ -76,14 +77,16 @@ class LearningChoices:
     """What a site decides about learning; the rest are the algorithm's own settings.
 
     `simulated_windows` of simulated motion are mixed in while a training set holds fewer than
-    `simulated_below_falls` labelled falls.
+    `simulated_below_falls` labelled falls. A threshold is raised until simulated people who do what
+    is taken for falls most easily raise no more than `max_ordinary_alarms_per_hour`; 0 leaves it.
     """
 
     seed: int = 0
     folds: int = 5
-    simulated_windows: int = 12_000
+    simulated_windows: int = 24_000
     simulated_below_falls: int = 1000
-    training_steps: int = 500
+    training_steps: int = 1000
+    max_ordinary_alarms_per_hour: float = 12.0
 
 
 @dataclass(frozen=True)
@@ -134,6 +137,7 @@ class SiteSettings:
     features: FeatureChoices = field(default_factory=FeatureChoices)
     learning: LearningChoices = field(default_factory=LearningChoices)
     gate: GateSettings = field(default_factory=GateSettings)
+    alerts: AlertSettings = field(default_factory=AlertSettings)
     drift: DriftSettings = field(default_factory=DriftSettings)
     retraining: RetrainingSettings = field(default_factory=RetrainingSettings)
 
@@ -216,7 +220,7 @@ def read_settings(path: Path) -> SiteSettings:
 
 
 def _build(cls: type[T], values: Mapping[str, Any], where: str) -> T:
-    """Build a dataclass of dataclasses and numbers or texts from a parsed table."""
+    """Build a dataclass of dataclasses, numbers, texts and lists of them from a parsed table."""
     defaults = cls()
     known = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     built: dict[str, Any] = {}
@@ -232,13 +236,7 @@ def _build(cls: type[T], values: Mapping[str, Any], where: str) -> T:
                 raise SettingsError(f"{where}{name} must be a table")
             built[name] = _build(type(default), value, f"{where}[{name}] ")
         elif isinstance(default, tuple):
-            if not isinstance(value, list) or not all(isinstance(x, Mapping) for x in value):
-                raise SettingsError(f"{where}{name} must be a list of tables, as in [[...{name}]]")
-            kind = type(default[0])
-            built[name] = tuple(
-                _build(kind, x, f"{where}[[{name}]] {number} ")
-                for number, x in enumerate(value, start=1)
-            )
+            built[name] = _list(get_args(get_type_hints(cls)[name])[0], value, where, name)
         elif isinstance(default, float) and type(value) in (int, float):
             built[name] = float(value)
         elif type(value) is type(default):
@@ -247,7 +245,23 @@ def _build(cls: type[T], values: Mapping[str, Any], where: str) -> T:
             raise SettingsError(
                 f"{where}{name} must be {type(default).__name__}, not {type(value).__name__}"
             )
-    return cls(**built)
+    try:
+        return cls(**built)
+    except (ValueError, PermanentFailureError) as error:
+        raise SettingsError(f"{where}{error}") from None
+
+
+def _list(kind: type[Any], value: Any, where: str, name: str) -> tuple[Any, ...]:
+    """A list of texts, or of tables that make a `kind` each."""
+    if kind is str:
+        if not isinstance(value, list) or not all(isinstance(x, str) for x in value):
+            raise SettingsError(f"{where}{name} must be a list of texts, as in {name} = ['a', 'b']")
+        return tuple(value)
+    if not isinstance(value, list) or not all(isinstance(x, Mapping) for x in value):
+        raise SettingsError(f"{where}{name} must be a list of tables, as in [[...{name}]]")
+    return tuple(
+        _build(kind, x, f"{where}[[{name}]] {number} ") for number, x in enumerate(value, start=1)
+    )
 
 
 _FEATURE_SETS = ("detector", "more")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from fall_assets.lake.registry import ALERT_KINDS
 from fall_assets.site import SettingsError, SiteSettings, read_settings, site_from_environment
 
 REPOSITORY = Path(__file__).parents[1]
@@ -26,6 +27,58 @@ def test_the_settings_file_states_the_defaults() -> None:
     ],
 )
 def test_what_is_no_setting_is_named(tmp_path: Path, text: str, said: str) -> None:
+    file = tmp_path / "site.toml"
+    file.write_text(text)
+    with pytest.raises(SettingsError, match=said) as caught:
+        read_settings(file)
+    assert str(file) in str(caught.value)
+
+
+def test_wards_choose_what_they_are_told(tmp_path: Path) -> None:
+    file = tmp_path / "site.toml"
+    file.write_text(
+        """
+[alerts]
+deliver = ["fall", "fall_out_of_bed"]
+[[alerts.wards]]
+ward = "Geriatrics"
+[[alerts.wards]]
+ward = "Sleep laboratory"
+deliver = []
+"""
+    )
+    choice = read_settings(file).alerts
+    told = {
+        ward: [kind for kind in ALERT_KINDS if choice.delivers(ward, kind)]
+        for ward in ("Surgery", "Geriatrics", "Sleep laboratory")
+    }
+    assert told == {
+        "Surgery": ["fall", "fall_out_of_bed"],
+        "Geriatrics": list(ALERT_KINDS),
+        "Sleep laboratory": [],
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "[alerts]\ndeliver = ['fall', 'falls']",
+            r"\[alerts\] deliver names 'falls', which is no kind of alert; correct it or take it "
+            "out; there are: fall, fall_onto_bed, fall_out_of_bed",
+        ),
+        ("[[alerts.wards]]\nward = 'A'\ndeliver = ['x']", r"\[\[wards\]\] 1 deliver names 'x'"),
+        ("[[alerts.wards]]\ndeliver = ['fall']", r"\[alerts\] \[\[wards\]\] 1 names no ward: add"),
+        (
+            "[[alerts.wards]]\nward = 'A'\n[[alerts.wards]]\nward = 'A'",
+            r"\[alerts\] \[\[wards\]\] names 'A' more than once: keep one",
+        ),
+        ("[alerts]\ndeliver = 'fall'", "deliver must be a list of texts"),
+        ("[alerts]\nwards = ['A']", "wards must be a list of tables"),
+        ("[[alerts.wards]]\nunit = 'A'", "no setting 'unit'; there are: deliver, ward"),
+    ],
+)
+def test_choices_that_cannot_be_are_refused(tmp_path: Path, text: str, said: str) -> None:
     file = tmp_path / "site.toml"
     file.write_text(text)
     with pytest.raises(SettingsError, match=said) as caught:

@@ -43,13 +43,13 @@ def predictions(
 
 
 @dg.asset(
-    deps=["predictions", "videos", "cameras", "pose_tracks"],
+    deps=["predictions", "videos", "cameras", "zones", "pose_tracks"],
     partitions_def=DAYS,
     backfill_policy=SINGLE_RUN,
     automation_condition=when_upstream_changed(),
 )
 def alerts(context: dg.AssetExecutionContext, site: SiteResource) -> dg.MaterializeResult[None]:
-    """Events that the ward is told of, once each, with a still on which no face can be seen."""
+    """Events that look like a fall, told once each, with a still on which no face can be seen."""
     with working(context, site) as work:
         days = [raise_alerts(work, day) for day in days_of(context)]
         rows = pl.concat([day.alerts for day in days])
@@ -59,10 +59,10 @@ def alerts(context: dg.AssetExecutionContext, site: SiteResource) -> dg.Material
             for number, path in enumerate(stills, start=1)
         }
     attempts = pl.concat([day.attempts for day in days])
-    columns = ["raised_utc", "ward", "room", "camera_id", "score", "model_version"]
+    columns = ["raised_utc", "kind", "ward", "room", "camera_id", "score", "model_version"]
     return dg.MaterializeResult(
         metadata={
-            **row_metadata(rows, by=["camera_id"]),
+            **row_metadata(rows, by=["camera_id", "kind"]),
             "delivered now": attempts.filter("delivered").height,
             "failed deliveries": attempts.filter(~pl.col("delivered")).height,
             "alerts": markdown_table(rows.select(columns).head(50).to_dicts()),

@@ -6,9 +6,9 @@ import dagster as dg
 
 Condition = dg.AutomationCondition[Any]
 
-# What is not by day would ask for every day that ever was. A new model or a new camera changes what
+# What is not by day would ask for every day that ever was. A new model, camera or zone changes what
 # later days get; past days are recomputed by a person or a backfill.
-_NOT_BY_DAY = dg.AssetSelection.assets("cameras", "registered_model", "drift_reference")
+_NOT_BY_DAY = dg.AssetSelection.assets("cameras", "zones", "registered_model", "drift_reference")
 
 
 def when_upstream_changed() -> Condition:
@@ -18,7 +18,7 @@ def when_upstream_changed() -> Condition:
     alone is computed anew. Failures: a day whose run failed is not requested again until its
     upstream changes (the run's own retries apply); nothing is requested while an upstream day is
     missing or in progress. Re-runs: a run that already computed upstream and this asset together
-    does not trigger it again. New models and cameras do not recompute past days.
+    does not trigger it again. New models, cameras and zones do not recompute past days.
     """
     changed = dg.AutomationCondition.any_deps_updated().ignore(_NOT_BY_DAY)
     missing = dg.AutomationCondition.any_deps_missing().ignore(_NOT_BY_DAY)

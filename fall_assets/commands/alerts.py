@@ -18,7 +18,8 @@ def alerts() -> None:
 )
 @click.option("--unanswered", is_flag=True, help="Only alerts that nobody answered yet.")
 def list_alerts(days: int, unanswered: bool) -> None:
-    """List alerts, newest first: id, time, place, score, answer."""
+    """List alerts, newest first: id, time, place, kind, score, answer."""
+    from fall_assets.delivery.channels import in_words
     from fall_assets.lake import Lake
     from fall_assets.pipeline.feedback import answered_alerts
     from fall_assets.pipeline.work import Work
@@ -32,7 +33,7 @@ def list_alerts(days: int, unanswered: bool) -> None:
         raised = row["raised_utc"].isoformat(sep=" ", timespec="seconds")
         click.echo(
             f"{row['alert_id']}  {raised}  ward {row['ward']}, room {row['room']}, "
-            f"camera {row['camera_id']}  score {row['score']:.2f}  {answer}"
+            f"camera {row['camera_id']}  {in_words(row)}  score {row['score']:.2f}  {answer}"
         )
     if not rows:
         click.echo("no alerts yet")

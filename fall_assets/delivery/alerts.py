@@ -1,7 +1,7 @@
 """Scores into alerts: one alert per event, whatever the segments, with an id that stays.
 
 Here: joining segments, naming events. Not here: the rule by which scores become an event
-(`learning.events`), the still (`stills.py`), sending (`channels.py`).
+(`learning.events`), the still (`stills.py`), the kind (`kinds.py`), sending (`channels.py`).
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def merge(
     window_s: float = 4.0,
     day: date | None = None,
 ) -> pl.DataFrame:
-    """The table `alerts`, with `still` null, from the scores of one model.
+    """The table `alerts`, with `still` and `kind` null, from the scores of one model.
 
     Segments of a camera that follow each other (`JOIN_GAP_S`) are judged as one, so that an event
     across a border is one alert; it belongs to the segment in which it was raised, and `start_s`
@@ -106,6 +106,7 @@ def merge(
                 "end_s": (occurrence.end - segment.start).total_seconds(),
                 "score": occurrence.score,
                 "still": None,
+                "kind": None,
             }
         )
     return pl.DataFrame(rows, schema=schema).sort("camera_id", "raised_utc")

@@ -19,8 +19,9 @@ from typing import IO, Any, Literal, NoReturn, Protocol
 
 import polars as pl
 
+from fall_assets.delivery.kinds import IN_WORDS
 from fall_assets.errors import PassingFailureError, PermanentFailureError
-from fall_assets.lake.registry import table
+from fall_assets.lake.registry import ALERT_KINDS, table
 
 ChannelName = Literal["log", "webhook"]
 Alert = Mapping[str, Any]
@@ -31,6 +32,61 @@ _log = logging.getLogger(__name__)
 _DETAIL_LENGTH = 200
 # A receiver that is away must not hold up a run for a timeout per alert.
 _FAILURES_IN_A_ROW = 3
+
+
+@dataclass(frozen=True)
+class WardChoice:
+    """Which kinds of alert one ward is told of, by its name as `cameras` has it."""
+
+    ward: str = ""
+    deliver: tuple[str, ...] = ALERT_KINDS
+
+    def __post_init__(self) -> None:
+        _check(self.deliver)
+
+
+@dataclass(frozen=True)
+class AlertSettings:
+    """Who is told of which alerts.
+
+    A kind that is not delivered still stands in `alerts`, and nothing is said or recorded of it in
+    `alert_deliveries`. An empty list delivers nothing.
+
+    Attributes:
+        deliver: kinds that are delivered where a ward has no choice of its own.
+        wards: choices of wards, each instead of `deliver`.
+    """
+
+    deliver: tuple[str, ...] = ALERT_KINDS
+    wards: tuple[WardChoice, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check(self.deliver)
+        names = [choice.ward for choice in self.wards]
+        if "" in names:
+            raise ValueError(
+                f"[[wards]] {names.index('') + 1} names no ward: add ward = 'NAME', as cameras.csv "
+                "has it"
+            )
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(
+                f"[[wards]] names {', '.join(map(repr, twice))} more than once: keep one choice"
+            )
+
+    def delivers(self, ward: str, kind: str | None) -> bool:
+        """Whether that ward is told of that kind; what has no kind yet is a fall."""
+        own = next((choice.deliver for choice in self.wards if choice.ward == ward), self.deliver)
+        return (kind or "fall") in own
+
+
+def _check(kinds: Sequence[str]) -> None:
+    unknown = [repr(kind) for kind in kinds if kind not in ALERT_KINDS]
+    if unknown:
+        raise ValueError(
+            f"deliver names {', '.join(unknown)}, which is no kind of alert; correct it or take "
+            f"it out; there are: {', '.join(ALERT_KINDS)}"
+        )
 
 
 class DeliveryFailedError(PassingFailureError):
@@ -59,8 +115,9 @@ class LogChannel:
     def send(self, alert: Alert) -> str:
         """Log one line."""
         _log.warning(
-            "fall alert %s: ward %s, room %s, camera %s at %s, score %.2f",
+            "fall alert %s: %s, ward %s, room %s, camera %s at %s, score %.2f",
             alert["alert_id"],
+            in_words(alert),
             alert["ward"],
             alert["room"],
             alert["camera_id"],
@@ -144,12 +201,21 @@ class Webhook:
             raise DeliveryFailedError(f"not reached: {type(error).__name__}") from None
 
 
+def in_words(alert: Alert) -> str:
+    """What happened, as a nurse reads it."""
+    return IN_WORDS[alert["kind"] or "fall"]
+
+
 def payload(alert: Alert) -> dict[str, Any]:
-    """What receivers get of an alert: where, when, how sure, by which model; times in ISO 8601."""
+    """What receivers get of an alert: what, where, when, how sure, by which model.
+
+    `kind` is for machines, `title` for people; times are in ISO 8601.
+    """
     texts = ("alert_id", "ward", "room", "camera_id", "model_version")
     times = ("start_utc", "raised_utc", "end_utc")
     return {
-        "kind": "fall",
+        "kind": alert["kind"] or "fall",
+        "title": in_words(alert).capitalize(),
         **{name: alert[name] for name in texts},
         **{name: alert[name].isoformat(timespec="milliseconds") for name in times},
         "score": alert["score"],
@@ -162,6 +228,7 @@ def deliver(
     channels: Sequence[Channel],
     now: Callable[[], datetime],
     *,
+    settings: AlertSettings | None = None,
     record: Callable[[pl.DataFrame], object] | None = None,
 ) -> pl.DataFrame:
     """Send what was not delivered yet; the new rows for `alert_deliveries`, one per attempt.
@@ -169,17 +236,24 @@ def deliver(
     `deliveries` are all earlier attempts on these alerts. What a channel once delivered is never
     sent again; what failed is tried again; alerts go out in the order in which they were raised.
     A failure is a row, never an exception, and after three in a row a channel is left alone: the
-    rest has no row and is sent next time. `now` gives the time of each attempt, in UTC.
+    rest has no row and is sent next time. `now` gives the time of each attempt, in UTC. Of kinds
+    that a ward is not told of by `settings` (default: told of all) there is no row either.
 
     `record`, where given, gets each row as soon as it is known, so that a run killed in the middle
     has taken note of what it sent.
     """
     schema = table("alert_deliveries").schema
+    choice = settings or AlertSettings()
+    wanted = [
+        alert
+        for alert in alerts.sort("raised_utc", "alert_id").iter_rows(named=True)
+        if choice.delivers(alert["ward"], alert["kind"])
+    ]
     delivered = set(deliveries.filter("delivered").select("alert_id", "channel").iter_rows())
     rows = []
     for channel in channels:
         failures = 0
-        for alert in alerts.sort("raised_utc", "alert_id").iter_rows(named=True):
+        for alert in wanted:
             if (alert["alert_id"], channel.name) in delivered:
                 continue
             if failures == _FAILURES_IN_A_ROW:

@@ -101,16 +101,7 @@ class PictureMaker:
 
     def _inside(self, crop: Crop) -> Crop:
         """A part of the camera's crop as a part of the whole picture."""
-        if crop == _WHOLE:
-            return self._crop
-        outer = self._crop
-        width, height = outer.x1 - outer.x0, outer.y1 - outer.y0
-        return Crop(
-            outer.x0 + crop.x0 * width,
-            outer.y0 + crop.y0 * height,
-            outer.x0 + crop.x1 * width,
-            outer.y0 + crop.y1 * height,
-        )
+        return self._crop if crop == _WHOLE else crop.inside(self._crop)
 
     def _used(self, frame: VideoFrame, crop: Crop) -> tuple[float, float]:
         width, height = self.size(frame)

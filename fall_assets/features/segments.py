@@ -49,6 +49,16 @@ class Crop:
     def __str__(self) -> str:
         return f"{self.x0:g},{self.y0:g},{self.x1:g},{self.y1:g}"
 
+    def inside(self, outer: Crop) -> Crop:
+        """This part of the part `outer`, as a part of the whole picture."""
+        width, height = outer.x1 - outer.x0, outer.y1 - outer.y0
+        return Crop(
+            outer.x0 + self.x0 * width,
+            outer.y0 + self.y0 * height,
+            outer.x0 + self.x1 * width,
+            outer.y0 + self.y1 * height,
+        )
+
     def cut(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """That part of a picture of shape (height, width, ...); at least one pixel."""
         height, width = picture.shape[:2]

@@ -136,6 +136,9 @@ RESOLUTION_RULES = ("priority", "majority", "unanimous")
 
 ZONE_KINDS = ("room", "bed", "chair", "door", "floor")
 
+ALERT_KINDS = ("fall", "fall_onto_bed", "fall_out_of_bed")
+"""What `delivery.kinds` tells apart."""
+
 VIEWS = ("level", "corner", "ceiling", "unknown")
 
 _LABEL_DETAILS = (
@@ -1147,7 +1150,7 @@ _TABLES = (
         "alerts",
         "alerts",
         "operation",
-        "Events that a nurse was told of.",
+        "Events that look like a fall; a site chooses which kinds a nurse is told of.",
         (
             _DAY,
             Column("alert_id", TEXT, "Stays the same however often the day is recomputed."),
@@ -1163,6 +1166,14 @@ _TABLES = (
             Column("end_s", REAL, "End, from the segment's start.", "s"),
             Column("score", REAL, "Highest score of the event.", "0-1", minimum=0, maximum=1),
             Column("still", TEXT, "Picture of the moment, below the lake's root.", nullable=True),
+            Column(
+                "kind",
+                TEXT,
+                "Onto a bed, out of one, or another fall (also where that cannot be told); null in "
+                "alerts that were raised before kinds were told apart.",
+                nullable=True,
+                allowed=ALERT_KINDS,
+            ),
         ),
         key=("alert_id",),
         by_day=True,

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from fall_assets.delivery.alerts import merge
-from fall_assets.delivery.channels import Channel, LogChannel, Webhook, deliver
+from fall_assets.delivery.channels import AlertSettings, Channel, LogChannel, Webhook, deliver
+from fall_assets.delivery.kinds import Kind, kind_of
 from fall_assets.delivery.stills import still
 from fall_assets.errors import FallAssetsError, PermanentFailureError
 from fall_assets.features.extract import Team, extract
@@ -21,6 +23,7 @@ from fall_assets.features.packing import unpack_keypoints
 from fall_assets.features.segments import Crop, VideoRef
 from fall_assets.features.settings import FeatureSettings
 from fall_assets.footage.probe import probe
+from fall_assets.labelling.zones import zones_at
 from fall_assets.lake.registry import table
 from fall_assets.learning.windows import segment_tracks
 from fall_assets.pipeline.files import files_of
@@ -30,6 +33,10 @@ from fall_assets.pipeline.work import Work
 if TYPE_CHECKING:
     from fall_assets.learning.detector import Detector
     from fall_assets.learning.events import Event
+
+# Times go through microseconds and back.
+_SAME_MOMENT_S = 0.005
+_WHOLE_PICTURE = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0))
 
 
 def predict(work: Work, day: date) -> pl.DataFrame:
@@ -84,11 +91,11 @@ class AlertDay:
 
 
 def raise_alerts(work: Work, day: date, channels: Sequence[Channel] | None = None) -> AlertDay:
-    """Merge the day's scores into alerts, take their stills, and deliver what is new.
+    """Merge the day's scores into alerts, say their kinds, take stills, and deliver what is new.
 
     An event is one alert however often the day is recomputed, and keeps its still where its footage
-    is gone. `channels` defaults to the log and,
-    where one is configured, the webhook.
+    is gone, its kind where its key points are. The site's settings say which kinds each ward is
+    told of. `channels` defaults to the log and, where one is configured, the webhook.
     """
     detector, version = champion(work.site)
     around = [day + timedelta(days=offset) for offset in (-1, 0, 1)]
@@ -107,13 +114,16 @@ def raise_alerts(work: Work, day: date, channels: Sequence[Channel] | None = Non
         window_s=detector.windows.window_s,
         day=day,
     )
-    alerts = _with_stills(work, day, alerts, videos, before)
+    tracks = _tracks(work, day, alerts)
+    alerts = _with_kinds(work, alerts, videos, predictions, tracks, before)
+    alerts = _with_stills(work, day, alerts, videos, before, tracks)
     work.lake.replace_partition("alerts", day, alerts, work.provenance(day))
     attempts = deliver(
         alerts,
         work.lake.read("alert_deliveries"),
         _channels(work) if channels is None else channels,
         now=lambda: datetime.now(UTC),
+        settings=_choice(work),
         record=lambda row: work.lake.append("alert_deliveries", row, work.provenance()),
     )
     return AlertDay(alerts, attempts)
@@ -142,15 +152,103 @@ def _channels(work: Work) -> list[Channel]:
     return channels
 
 
+def _choice(work: Work) -> AlertSettings:
+    """The site's choice of who is told of what; a ward in it that no camera has is logged."""
+    choice = work.site.settings.alerts
+    if choice.wards:
+        wards = set(work.lake.read("cameras", columns=["ward"])["ward"])
+        for one in choice.wards:
+            if one.ward not in wards:
+                known = ", ".join(sorted(wards))
+                work.log(
+                    f"site.toml, [[alerts.wards]]: no camera is in ward {one.ward!r}; correct the "
+                    f"name; there are: {known}"
+                )
+    return choice
+
+
+def _tracks(work: Work, day: date, alerts: pl.DataFrame) -> pl.DataFrame:
+    """Everybody tracked in the alerts' segments, by the site's feature set for the detector.
+
+    Key points of other sets may be those of another crop: heads and beds would be elsewhere.
+    """
+    if alerts.is_empty():
+        return table("pose_tracks").empty()
+    ours = pl.col("feature_set") == work.site.settings.features.detector.version
+    shown = pl.col("video_id").is_in(alerts["video_id"].unique().to_list())
+    return work.lake.read("pose_tracks", days=[day], where=ours & shown)
+
+
+def _with_kinds(
+    work: Work,
+    alerts: pl.DataFrame,
+    videos: pl.DataFrame,
+    predictions: pl.DataFrame,
+    tracks: pl.DataFrame,
+    before: pl.DataFrame,
+) -> pl.DataFrame:
+    """The alerts with the kind of each: by the track that raised it and the beds of that moment."""
+    if alerts.is_empty():
+        return alerts
+    beds = work.lake.read("zones").filter(pl.col("kind") == "bed")
+    crops = dict(work.lake.read("cameras", columns=["camera_id", "crop"]).iter_rows())
+    starts = dict(videos.select("video_id", "start_utc").iter_rows())
+    earlier = dict(before.drop_nulls("kind").select("alert_id", "kind").iter_rows())
+    kinds = []
+    for alert in alerts.iter_rows(named=True):
+        at_s = (alert["raised_utc"] - starts[alert["video_id"]]).total_seconds()
+        track = _raising_track(alert["video_id"], at_s, predictions, tracks)
+        if track is None:
+            kinds.append(earlier.get(alert["alert_id"], "fall"))
+            continue
+        zones = zones_at(beds, alert["camera_id"], alert["raised_utc"])
+        crop = work.site.settings.features.detector.picture.crop.inside(
+            Crop.parse(crops.get(alert["camera_id"]))
+        )
+        kinds.append(_kind(track, at_s, [_in_crop(zone, crop) for zone in zones["polygon"]]))
+    return alerts.with_columns(pl.Series("kind", kinds, pl.String))
+
+
+def _raising_track(
+    video_id: str, at_s: float, predictions: pl.DataFrame, tracks: pl.DataFrame
+) -> dict[str, Any] | None:
+    """The row of `pose_tracks` of whose score an alert was raised; None where it is not known."""
+    scored = predictions.filter(
+        (pl.col("video_id") == video_id) & ((pl.col("end_s") - at_s).abs() < _SAME_MOMENT_S)
+    )
+    found = tracks.join(
+        scored.select("video_id", "feature_set", "track"),
+        on=["video_id", "feature_set", "track"],
+        how="semi",
+    )
+    return found.row(0, named=True) if len(found) else None
+
+
+def _kind(track: dict[str, Any], at_s: float, beds: list[NDArray[np.float64]]) -> Kind:
+    keypoints = unpack_keypoints(track["keypoints"])
+    times = track["start_s"] + np.arange(len(keypoints)) / track["rate_hz"]
+    return kind_of(keypoints, times, at_s, beds, aspect=track["aspect"])
+
+
+def _in_crop(polygon: str | None, crop: Crop) -> NDArray[np.float64]:
+    """A zone's corners (n, 2) in shares of a part of the picture; they may lie outside it."""
+    corners = np.array(json.loads(polygon) if polygon else _WHOLE_PICTURE, np.float64)
+    low = np.array([crop.x0, crop.y0])
+    shares: NDArray[np.float64] = (corners - low) / (np.array([crop.x1, crop.y1]) - low)
+    return shares
+
+
 def _with_stills(
-    work: Work, day: date, alerts: pl.DataFrame, videos: pl.DataFrame, before: pl.DataFrame
+    work: Work,
+    day: date,
+    alerts: pl.DataFrame,
+    videos: pl.DataFrame,
+    before: pl.DataFrame,
+    tracks: pl.DataFrame,
 ) -> pl.DataFrame:
     """The alerts with the path of a still each; an alert without a picture is still an alert."""
     if alerts.is_empty():
         return alerts
-    # Key points of other sets may be those of another crop: heads would be hidden elsewhere.
-    ours = pl.col("feature_set") == work.site.settings.features.detector.version
-    tracks = work.lake.read("pose_tracks", days=[day], where=ours)
     files = files_of(work, videos.filter(pl.col("video_id").is_in(alerts["video_id"].to_list())))
     starts = dict(videos.select("video_id", "start_utc").iter_rows())
     cameras = {row["camera_id"]: row for row in work.lake.read("cameras").iter_rows(named=True)}

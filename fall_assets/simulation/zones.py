@@ -20,10 +20,15 @@ _SEAT_HALF_M = 0.25
 _SMALLEST = 0.002
 
 
-def seen_zones(room: Room, camera: Camera) -> dict[str, list[Point]]:
-    """Kind of zone to its polygon, in shares of the picture; what is out of sight is left out."""
+def seen_zones(
+    room: Room, camera: Camera, *, mattress_m: float = MATTRESS_M
+) -> dict[str, list[Point]]:
+    """Kind of zone to its polygon, in shares of the picture; what is out of sight is left out.
+
+    `mattress_m` is how high one lies in bed.
+    """
     found = {}
-    for kind, corners in _corners(room).items():
+    for kind, corners in _corners(room, mattress_m).items():
         pixels, depth = camera.project(np.array(corners, np.float64))
         if depth.min() <= NEAREST_M:
             continue
@@ -34,7 +39,7 @@ def seen_zones(room: Room, camera: Camera) -> dict[str, list[Point]]:
     return found
 
 
-def _corners(room: Room) -> dict[str, list[tuple[float, float, float]]]:
+def _corners(room: Room, mattress_m: float) -> dict[str, list[tuple[float, float, float]]]:
     foot, head = room.bed_y
     left, right = room.bed_x - BED_WIDTH_M / 2, room.bed_x + BED_WIDTH_M / 2
     chair_x, chair_y = room.chair
@@ -43,7 +48,7 @@ def _corners(room: Room) -> dict[str, list[tuple[float, float, float]]]:
     half = _SEAT_HALF_M
     near, far = door_y - _DOOR_HALF_M, door_y + _DOOR_HALF_M
     return {
-        "bed": [(x, y, MATTRESS_M) for x, y in _around(left, right, foot, head)],
+        "bed": [(x, y, mattress_m) for x, y in _around(left, right, foot, head)],
         "chair": [
             (x, y, SEAT_M)
             for x, y in _around(chair_x - half, chair_x + half, chair_y - half, chair_y + half)

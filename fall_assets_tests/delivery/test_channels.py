@@ -17,9 +17,11 @@ import pytest
 from fall_assets.delivery.alerts import merge
 from fall_assets.delivery.channels import (
     Alert,
+    AlertSettings,
     ChannelName,
     DeliveryFailedError,
     LogChannel,
+    WardChoice,
     Webhook,
     deliver,
 )
@@ -110,6 +112,7 @@ def test_a_webhook_gets_each_alert_once_with_its_key(
     assert headers["authorization"] == "Bearer token"
     assert body == {
         "kind": "fall",
+        "title": "Fall",
         "alert_id": alerts["alert_id"][0],
         "ward": "Geriatrics",
         "room": "room of cam-00",
@@ -120,6 +123,52 @@ def test_a_webhook_gets_each_alert_once_with_its_key(
         "end_utc": "2026-03-01T08:00:11.000+00:00",
         "score": 0.9,
     }
+
+
+def of_kinds(alerts: pl.DataFrame, *kinds: str) -> pl.DataFrame:
+    return alerts.head(len(kinds)).with_columns(kind=pl.Series(kinds))
+
+
+def test_receivers_are_told_the_kind_in_words(
+    receiver: Receiver, alerts: pl.DataFrame, caplog: pytest.LogCaptureFixture
+) -> None:
+    three = of_kinds(alerts, "fall", "fall_onto_bed", "fall_out_of_bed")
+    deliver(three, NEVER, [Webhook(receiver.url), LogChannel()], clock())
+    assert [(body["kind"], body["title"]) for _, body in receiver.requests] == [
+        ("fall", "Fall"),
+        ("fall_onto_bed", "Fall onto the bed"),
+        ("fall_out_of_bed", "Fall out of bed"),
+    ]
+    assert ": fall out of bed, ward Geriatrics, room room of cam-02" in caplog.text
+
+
+def test_a_kind_that_is_not_chosen_is_neither_sent_nor_recorded(alerts: pl.DataFrame) -> None:
+    three = of_kinds(alerts, "fall", "fall_onto_bed", "fall_out_of_bed")
+    ids = three["alert_id"].to_list()
+
+    def sent(*wards: WardChoice, deliver_kinds: tuple[str, ...]) -> list[str]:
+        settings = AlertSettings(deliver_kinds, wards)
+        taken: list[pl.DataFrame] = []
+        rows = deliver(three, NEVER, [LogChannel()], clock(), settings=settings,
+                       record=taken.append)  # fmt: skip
+        assert len(taken) == len(rows)
+        return rows["alert_id"].to_list()
+
+    assert sent(deliver_kinds=("fall", "fall_out_of_bed")) == [ids[0], ids[2]]
+    assert sent(deliver_kinds=()) == []
+    ours, others = WardChoice("Geriatrics", ("fall_onto_bed",)), WardChoice("Surgery", ())
+    assert sent(ours, others, deliver_kinds=("fall",)) == [ids[1]]
+    assert sent(others, deliver_kinds=("fall",)) == [ids[0]]
+    # What was not wanted at first is told once it is.
+    first = deliver(three, NEVER, [LogChannel()], clock(), settings=AlertSettings(("fall",)))
+    later = deliver(three, first, [LogChannel()], clock())
+    assert later["alert_id"].to_list() == ids[1:]
+
+
+def test_an_alert_without_a_kind_is_a_fall(alerts: pl.DataFrame) -> None:
+    assert alerts["kind"].null_count() == len(alerts)
+    settings = AlertSettings(("fall",))
+    assert len(deliver(alerts, NEVER, [LogChannel()], clock(), settings=settings)) == len(alerts)
 
 
 def test_what_failed_is_sent_again_and_what_arrived_is_not(

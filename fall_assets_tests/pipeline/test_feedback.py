@@ -50,7 +50,9 @@ def test_answers_that_cannot_be_are_refused(site: Recorded) -> None:
 def test_alerts_on_the_command_line(site: Recorded) -> None:
     assert "no alerts yet" in call(alerts, "list").output
     alert = site.alert(site.take_in("cam-01/a.mp4"))
-    assert f"{alert}  2026-03-01 08:00:01+00:00  ward w, room r" in call(alerts, "list").output
+    listed = call(alerts, "list").output
+    assert f"{alert}  2026-03-01 08:00:01+00:00  ward w, room r" in listed
+    assert "camera cam-01  fall  score 0.90" in listed
     done = call(alerts, "answer", alert, "no_fall", "--by", "nurse")
     assert done.exit_code == 0, done.output
     assert "no_fall (nurse)" in call(alerts, "list").output
