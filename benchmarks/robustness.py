@@ -1,7 +1,8 @@
 """What the detector loses on real footage that is made worse.
 
-Every labelled segment is cross-validated: networks that learned from other folds score it, at a
-threshold chosen on folds that neither taught nor judge. The same networks and the same thresholds
+Every labelled segment is cross-validated as the product does, with one network a fold: networks
+that learned from other folds (and simulated motion) score it, at a threshold chosen on folds that
+neither taught nor judge, and raised by simulated ordinary life. The same networks and thresholds
 then judge the same segment again at half resolution, at 10 frames per second, with a third of the
 light, with noise, at a low bit rate, and merely encoded again (the control). The table gives the
 differences with 95 % intervals over resampled scenes, the same before and after.
@@ -26,7 +27,7 @@ from fall_assets.labelling.splits import assign_folds
 from fall_assets.lake import Lake
 from fall_assets.learning.algorithms.base import FitContext, Model, Plan, SegmentInputs
 from fall_assets.learning.dataset import LearningSet, VideoTruth
-from fall_assets.learning.evaluate import LearningSettings, score_videos
+from fall_assets.learning.evaluate import LearningSettings, raised, score_videos
 from fall_assets.learning.metrics import (
     Row,
     ScoredVideo,
@@ -37,8 +38,11 @@ from fall_assets.learning.metrics import (
 from fall_assets.learning.robustness import DEGRADATIONS, losses
 from fall_assets.learning.slices import Traits
 from fall_assets.learning.training import TrainingSettings
-from fall_assets.learning.windows import SegmentTracks
+from fall_assets.learning.windows import SegmentTracks, WindowSet
+from fall_assets.pipeline.learning import ordinary_films
 from fall_assets.pipeline.robustness import Film, judge_worse
+from fall_assets.simulation.poses import pose_windows
+from fall_assets.site import LearningChoices
 
 FOLDS = 5
 
@@ -55,18 +59,26 @@ class Detectors:
             Plan(settings.training.seed * 1000 + fold, frozenset(folds) - {fold, chooses[fold]})
             for fold in folds
         ]
-        models = algorithm.fit(learning_set, plans, FitContext(settings.windows))
+        choices = LearningChoices()
+        simulated = WindowSet(*pose_windows(choices.simulated_windows, settings.training.seed))
+        models = algorithm.fit(learning_set, plans, FitContext(settings.windows, simulated))
+        ordinary = ordinary_films(settings)
         self._models: dict[int, Model] = dict(zip(folds, models, strict=True))
         window_s = settings.windows.window_s
         self._thresholds = {
-            fold: choose_threshold(
-                score_videos(
-                    self._models[fold],
-                    learning_set,
-                    learning_set.videos_in([chooses[fold]]),
-                    window_s,
+            fold: raised(
+                choose_threshold(
+                    score_videos(
+                        self._models[fold],
+                        learning_set,
+                        learning_set.videos_in([chooses[fold]]),
+                        window_s,
+                    ),
+                    settings.events,
                 ),
-                settings.events,
+                self._models[fold],
+                ordinary,
+                settings,
             )
             for fold in folds
         }
@@ -143,7 +155,11 @@ def main() -> int:
     learning_set, videos, cameras = learning_set_of(
         prepared(options.work, options.footage), options.seed
     )
-    detectors = Detectors(learning_set, LearningSettings(TrainingSettings(seed=options.seed)))
+    settings = LearningSettings(
+        TrainingSettings(seed=options.seed),
+        max_ordinary_alarms_per_hour=LearningChoices().max_ordinary_alarms_per_hour,
+    )
+    detectors = Detectors(learning_set, settings)
     paths = dict(videos.select("video_id", "path").iter_rows())
     scenes = {key: Traits(scene=scene) for key, scene in videos.select("video_id", "scene").rows()}
     crops = dict(cameras.select("camera_id", "crop").iter_rows())
