@@ -45,6 +45,7 @@ settle_s = 0.0
 folds = 3
 simulated_windows = 300
 training_steps = 60
+max_ordinary_alarms_per_hour = 0
 
 [gate]
 min_sensitivity = 0.0

@@ -16,7 +16,6 @@ import polars as pl
 
 from fall_assets.delivery.gate import Verdict, judge_candidate
 from fall_assets.errors import FallAssetsError
-from fall_assets.features.segments import Crop
 from fall_assets.learning.bootstrap import RESAMPLES
 from fall_assets.learning.calibration import Calibration, calibration, certain_windows
 from fall_assets.learning.leakage import Leakage, LeakageSettings, find_leaks
@@ -272,6 +271,7 @@ def take_sheets(
     films = files_of(work, rows)
     cameras = {row["camera_id"]: row for row in footage.cameras.iter_rows(named=True)}
     store = work.footage
+    ours = work.site.settings.features.detector.version
     taken = []
     for moment in moments:
         if moment not in chosen:
@@ -283,9 +283,10 @@ def take_sheets(
                 moment,
                 store.stage(films[moment.video_id]),
                 learning_set.tracks[moment.video_id],
-                crop=Crop.parse(camera.get("crop")),
-                # From above the network takes other things for heads.
-                coarse=camera.get("view") == "ceiling",
+                crop=work.looked_at(camera.get("crop")),
+                # From above the network takes other things for heads, and key points of other sets
+                # may be those of another part of the picture.
+                coarse=camera.get("view") == "ceiling" or learning_set.feature_set != ours,
             )
         except (FallAssetsError, OSError, KeyError) as error:
             why = "its footage is gone" if isinstance(error, KeyError) else error

@@ -172,7 +172,7 @@ def _piece(
         end_s,
         fps=video["fps"],
         tracks=material.tracks(row["video_id"]) if seen else None,
-        crop=camera.get("crop"),
+        crop=str(work.looked_at(camera.get("crop"))),
     )
     # Ids are hashes; a queue written by others must not lead out of the folder.
     name = "".join(x if x.isalnum() else "-" for x in row["item_id"])

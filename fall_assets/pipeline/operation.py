@@ -202,9 +202,7 @@ def _with_kinds(
             kinds.append(earlier.get(alert["alert_id"], "fall"))
             continue
         zones = zones_at(beds, alert["camera_id"], alert["raised_utc"])
-        crop = work.site.settings.features.detector.picture.crop.inside(
-            Crop.parse(crops.get(alert["camera_id"]))
-        )
+        crop = work.looked_at(crops.get(alert["camera_id"]))
         kinds.append(_kind(track, at_s, [_in_crop(zone, crop) for zone in zones["polygon"]]))
     return alerts.with_columns(pl.Series("kind", kinds, pl.String))
 
@@ -258,7 +256,7 @@ def _with_stills(
     for alert in alerts.iter_rows(named=True):
         at_s = (alert["raised_utc"] - starts[alert["video_id"]]).total_seconds()
         camera = cameras[alert["camera_id"]]
-        crop = Crop.parse(camera["crop"])
+        crop = work.looked_at(camera["crop"])
         # From above the network takes other things for heads: the whole picture is made coarse.
         seen = camera["view"] != "ceiling"
         try:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING
 
+from fall_assets.features.segments import Crop
 from fall_assets.lake import Lake, Provenance
 from fall_assets.progress import ProgressLog
 from fall_assets.site import Site
@@ -43,6 +44,14 @@ class Work:
         from fall_assets.footage.store import Footage
 
         return Footage(self.site.landing, self.site.root / "cache" / "footage")
+
+    def looked_at(self, crop: str | None) -> Crop:
+        """The part of a whole picture in which the detector's key points lie.
+
+        `crop` is the camera's, as `cameras` has it; the site's settings may look at a part of that.
+        Who hides a head or draws a zone must go by this part, or it is hidden in the wrong place.
+        """
+        return self.site.settings.features.detector.picture.crop.inside(Crop.parse(crop))
 
     def provenance(self, day: date | None = None) -> Provenance:
         """Who writes, for the commit of one day (None: a table without days)."""

@@ -37,7 +37,9 @@ QUICK = {
 
 
 def work_on(root: Path, lines: list[str] | None = None) -> Work:
-    choices = LearningChoices(folds=4, simulated_windows=60, training_steps=20)
+    choices = LearningChoices(
+        folds=4, simulated_windows=60, training_steps=20, max_ordinary_alarms_per_hour=0
+    )
     site = Site(root, root / "landing", SiteSettings(learning=choices))
     log = (lambda line: None) if lines is None else lines.append
     return Work(site, Lake(site.lake_root), run_id="run-1", log=log)

@@ -17,6 +17,7 @@ from fall_assets.assets import operation as operation_assets
 from fall_assets.delivery.channels import AlertSettings, WardChoice
 from fall_assets.features import FeatureSettings
 from fall_assets.features.packing import pack_boxes, pack_keypoints
+from fall_assets.features.segments import Crop
 from fall_assets.lake.registry import TABLES
 from fall_assets.learning.events import EventSettings
 from fall_assets.pipeline import operation
@@ -223,3 +224,16 @@ def test_an_older_lake_s_alerts_stay_readable_and_get_a_kind(
     raised(site)
     found = site.lake.read("alerts").select("alert_id", "kind").rows()
     assert found == [("an old one", "fall_out_of_bed")]
+
+
+def test_heads_and_beds_are_where_the_detector_s_picture_is_cut(site: Recorded) -> None:
+    work = site.work
+    whole = work.site.settings
+    picture = dataclasses.replace(whole.features.detector.picture, crop=Crop(0.5, 0, 1, 1))
+    detector = dataclasses.replace(whole.features.detector, picture=picture)
+    features = dataclasses.replace(whole.features, detector=detector)
+    settings = dataclasses.replace(whole, features=features)
+    cut = dataclasses.replace(work, site=dataclasses.replace(work.site, settings=settings))
+    assert work.looked_at("0.5,0,1,0.5") == Crop(0.5, 0, 1, 0.5)
+    assert cut.looked_at("0.5,0,1,0.5") == Crop(0.75, 0, 1, 0.5)
+    assert cut.looked_at(None) == Crop(0.5, 0, 1, 1)
