@@ -37,10 +37,10 @@ from fall_assets.learning.algorithms.examples import (
 )
 from fall_assets.learning.algorithms.files import (
     WEIGHTS_FILE,
-    ModelFileError,
     load_any,
     load_state,
     read_settings,
+    readable,
     together,
     write_settings,
     write_tensors,
@@ -274,12 +274,10 @@ def _load(folder: Path) -> Model:
     from fall_assets.learning.algorithms.registry import settings_of
 
     content = read_settings(folder, NAME)
-    try:
+    with readable(folder):
         settings = cast("EmbeddingTcnSettings", settings_of(NAME, content["settings"]))
         sampling = Sampling(**content["sampling"])
         windows = WindowSettings(**content["windows"])
         network = EmbeddingNetwork(sampling.width, settings, 0)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ModelFileError(f"{folder} holds no readable model ({error})") from error
     load_state(network, folder)
     return EmbeddingModel(settings, network.eval(), sampling, windows)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,6 +79,15 @@ def read_settings(folder: Path, algorithm: str) -> dict[str, Any]:
             f"{folder} holds no readable model of {algorithm} ({error}): save it again"
         ) from error
     return settings
+
+
+@contextmanager
+def readable(folder: Path) -> Iterator[None]:
+    """Make of settings that are missing or wrong a ModelFileError that names the folder."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelFileError(f"{folder} holds no readable model ({error})") from error
 
 
 def write_tensors(folder: Path, tensors: Mapping[str, torch.Tensor]) -> None:

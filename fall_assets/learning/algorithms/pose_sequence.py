@@ -31,9 +31,9 @@ from fall_assets.learning.algorithms.base import (
 from fall_assets.learning.algorithms.examples import class_chances
 from fall_assets.learning.algorithms.files import (
     WEIGHTS_FILE,
-    ModelFileError,
     load_state,
     read_settings,
+    readable,
     write_settings,
     write_tensors,
 )
@@ -319,13 +319,11 @@ class _PoseSequence:
         from fall_assets.learning.algorithms.registry import settings_of
 
         content = read_settings(folder, self.name)
-        try:
+        with readable(folder):
             settings = cast("PoseSequenceSettings", settings_of(self.name, content["settings"]))
             members = [_Member(settings.network()) for _ in range(content["members"])]
             windows = WindowSettings(**content["windows"])
             feature_set = str(content["feature_set"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise ModelFileError(f"{folder} holds no readable model ({error})") from error
         network = PoseSequenceNetwork(members)
         load_state(network, folder)
         return PoseSequenceModel(self.name, settings, network.eval(), feature_set, windows)

@@ -47,6 +47,7 @@ from fall_assets.learning.algorithms.files import (
     load_any,
     load_state,
     read_settings,
+    readable,
     together,
     write_settings,
     write_tensors,
@@ -605,11 +606,9 @@ def _load(folder: Path) -> VideoModel:
     from fall_assets.learning.algorithms.registry import settings_of
 
     content = read_settings(folder, NAME)
-    try:
+    with readable(folder):
         settings = cast("VideoSettings", settings_of(NAME, content["settings"]))
         windows = WindowSettings(**content["windows"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ModelFileError(f"{folder} holds no readable model ({error})") from error
     network = VideoNetwork(settings.network)
     load_state(network, folder)
     return VideoModel(settings, network.eval(), windows)
