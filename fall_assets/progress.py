@@ -83,7 +83,9 @@ class ProgressLog:
 
     def _line(self, done: int, total: int, share: float, note: str, elapsed: float) -> str:
         rate = done / elapsed if elapsed > 0 else 0.0
-        left = f"{elapsed * (1 - share) / share:.0f} s left" if share > 0 else "time left unknown"
+        # Shares are sums of floats: the last may lie a little over 1.
+        rest = max(1 - share, 0.0)
+        left = f"{elapsed * rest / share:.0f} s left" if share > 0 else "time left unknown"
         parts = (f"{self._what}: {done} of {total}", f"{rate:.2f}/s", note, left)
         return ", ".join(part for part in parts if part)
 

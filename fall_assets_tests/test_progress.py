@@ -104,3 +104,11 @@ def test_short_work_says_nothing() -> None:
         say(number, 3)
     say.close()
     assert lines == []
+
+
+def test_no_time_less_than_none_is_left() -> None:
+    said: list[str] = []
+    log = ProgressLog("segments", said.append, every_s=1e-9)
+    time.sleep(0.01)
+    log(22, 22, share=1.0000000000000002)
+    assert said[-1].endswith(", 0 s left")

@@ -1098,7 +1098,7 @@ _TABLES = (
                 0,
                 1,
             ),
-            Column("error", TEXT, "Why it failed.", nullable=True),
+            Column("error", TEXT, "Why it failed or was given up.", nullable=True),
             Column("run_id", TEXT, "MLflow run.", nullable=True),
         ),
         key=("study", "trial"),

@@ -80,8 +80,8 @@ def moments(
             before, after = _AROUND_FALL_S
             facts = (
                 f"Missed fall at {fall.start_s:.1f} to {fall.end_s:.1f} s, {_where(video, own)}: "
-                f"{_highest(video, fall.opens_s, fall.closes_s)}, threshold "
-                f"{item.threshold:.2f}; {_sight(people, fall.start_s, fall.end_s + 2.0)}."
+                f"{_highest(video, fall.opens_s, fall.closes_s, item.threshold)}; "
+                f"{_sight(people, fall.start_s, fall.end_s + 2.0)}."
             )
             span = _inside(video, fall.start_s - before, fall.end_s + after)
             found.append(
@@ -129,7 +129,8 @@ def take(
         )
         for at_s in moment.times_s
     ]
-    titles = [f"{at_s - moment.at_s:+.1f} s" for at_s in moment.times_s]
+    # Adding zero makes -0.0 of what is rounded to none a 0.0.
+    titles = [f"{round(at_s - moment.at_s, 1) + 0.0:+.1f} s" for at_s in moment.times_s]
     return Sheet(moment, contact_sheet(pictures, titles, columns=PICTURES, width=_WIDTH))
 
 
@@ -157,16 +158,19 @@ def _where(video: ScoredVideo, own: Traits) -> str:
     return f"camera {video.camera_id} in room {video.room}{told}, segment {video.video_id[:12]}"
 
 
-def _highest(video: ScoredVideo, from_s: float, until_s: float) -> str:
+def _highest(video: ScoredVideo, from_s: float, until_s: float, threshold: float) -> str:
     scores = [
         (score, end_s)
         for end_s, score in zip(video.end_s, video.score, strict=True)
         if from_s <= end_s <= until_s
     ]
     if not scores:
-        return "no window was scored while it could have been found"
+        return f"no window was scored while it could have been found, threshold {threshold:.2f}"
     score, end_s = max(scores)
-    return f"highest score {score:.2f} at {end_s:.1f} s"
+    text = f"highest score {score:.2f} at {end_s:.1f} s, threshold {threshold:.2f}"
+    if score < threshold:
+        return text
+    return f"{text}, but no alarm of its own: it was too brief, or part of an earlier one"
 
 
 def _sight(people: SegmentTracks, from_s: float, until_s: float) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fall_assets.learning.metrics import Row
+from fall_assets.learning.plots import slice_name
 from fall_assets.learning.report import Evaluation, headline, with_interval
 
 MANY_FALLS = 5
@@ -82,7 +83,7 @@ def weak_slices(rows: Sequence[Row]) -> list[str]:
     if everything is None or everything["sensitivity"] is None:
         return []
     return [
-        f"{_plain(row['slice'])} {_plain(row['value'])}: {row['found']} of {row['falls']} falls "
+        f"{_plain(slice_name(row))}: {row['found']} of {row['falls']} falls "
         f"found, sensitivity {with_interval(row, 'sensitivity')}"
         for row in rows
         if row["slice"] != "all"
@@ -114,7 +115,7 @@ def _slices(rows: Sequence[Row]) -> str:
         "|---|---|---|---|---|",
     ]
     lines += [
-        f"| {_plain(row['slice'])} {_plain(row['value'])} | {row['found']} of {row['falls']} | "
+        f"| {_plain(slice_name(row))} | {row['found']} of {row['falls']} | "
         f"{with_interval(row, 'sensitivity')} | "
         f"{with_interval(row, 'false_alarms_per_camera_day', 1)} | {with_interval(row, 'f1')} |"
         for row in rows

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 _DPI = 90
 _BLUE, _RED, _GREY = "#2b6ca3", "#c0392b", "#8a8f98"
 _LARGEST_SHEET = 24
+_BESIDE = "(each fold at its own threshold: may lie beside the curve)"
 
 
 def sensitivity_curve(
@@ -66,7 +67,7 @@ def sensitivity_curve(
                 color=_RED,
                 capsize=3,
                 label=f"operating point: {here.found} of {here.falls} falls, "
-                f"{here.false_alarms} false alarms",
+                f"{here.false_alarms} false alarms\n{_BESIDE}",
             )
             axes.legend(loc="lower right", fontsize=8)
         axes.set_xscale("symlog", linthresh=1.0)
@@ -90,7 +91,9 @@ def precision_recall(
         if known:
             axes.plot(*zip(*known, strict=True), color=_BLUE, marker=".", markersize=3)
         if here.sensitivity is not None and here.precision is not None:
-            axes.plot([here.sensitivity], [here.precision], "o", color=_RED)
+            label = f"operating point\n{_BESIDE}"
+            axes.plot([here.sensitivity], [here.precision], "o", color=_RED, label=label)
+            axes.legend(loc="lower left", fontsize=8)
         axes.set_xlim(0, 1.03)
         axes.set_ylim(0, 1.03)
         axes.set_xlabel("falls found (sensitivity)")
@@ -190,7 +193,7 @@ def slice_intervals(rows: Sequence[Row], figure: str = "sensitivity") -> bytes:
             axes.plot([value], [place], "o", color=_BLUE, markersize=4)
         if everything is not None:
             axes.axvline(float(everything), color=_RED, linewidth=1)
-        names = [f"{row['slice']} {row['value']}"[:34] for row in reversed(shown)]
+        names = [slice_name(row)[:34] for row in reversed(shown)]
         axes.set_yticks(range(len(names)), names)
         axes.set_xlabel(figure.replace("_", " "))
         if figure in ("sensitivity", "precision", "f1"):
@@ -198,6 +201,12 @@ def slice_intervals(rows: Sequence[Row], figure: str = "sensitivity") -> bytes:
 
     title = f"{figure.replace('_', ' ').capitalize()} by slice, 95 % intervals"
     return _png(draw, title, height=max(2.2, 0.9 + 0.19 * len(shown)))
+
+
+def slice_name(row: Row) -> str:
+    """A slice for people: 'camera cam-1', 'body size small', and 'all footage'."""
+    name = str(row["slice"]).replace("_", " ")
+    return "all footage" if name == "all" else f"{name} {row['value']}"
 
 
 def contact_sheet(

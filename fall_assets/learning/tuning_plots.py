@@ -22,7 +22,7 @@ def cost_benefit(rows: Sequence[Mapping[str, Any]]) -> bytes:
     """What each attempt brings against what it costs, from rows of `experiments`.
 
     On the left sensitivity with its interval (Wilson), one line per attempt, its false alarms
-    beside it; on the right the seconds of one core for an hour of footage, extraction and scoring.
+    beside it; on the right the seconds of one core that extraction takes for an hour of footage.
     Attempts that failed, or judged no fall, are left out.
     """
     shown = [row for row in rows if row["state"] == "finished" and row["sensitivity"] is not None]
@@ -53,7 +53,7 @@ def cost_benefit(rows: Sequence[Mapping[str, Any]]) -> bytes:
         right.set_yticks([])
         right.set_ylim(-0.6, len(shown) - 0.4)
         right.margins(x=0.25)
-        right.set_xlabel("core s per hour", fontsize=9)
+        right.set_xlabel("core seconds to extract\nan hour of footage", fontsize=9)
 
     return _two(draw, "What each setting brings and costs", 1.2 + 0.32 * max(len(shown), 3))
 
@@ -62,7 +62,11 @@ def history(trials: Sequence[Mapping[str, Any]]) -> bytes:
     """Values of trials in their order, and the best so far; from rows of `tuning_study`."""
 
     def draw(axes: Axes) -> None:
-        for state, colour, marker in (("complete", _BLUE, "o"), ("pruned", _GREY, "x")):
+        for state, words, colour, marker in (
+            ("complete", "complete", _BLUE, "o"),
+            # Their values are of fewer folds, often above those of all folds.
+            ("pruned", "given up, of fewer folds", _GREY, "x"),
+        ):
             points = [
                 (row["trial"], row["value"])
                 for row in trials
@@ -74,7 +78,7 @@ def history(trials: Sequence[Mapping[str, Any]]) -> bytes:
                     linestyle="none",
                     marker=marker,
                     color=colour,
-                    label=f"{state} ({len(points)})",
+                    label=f"{words} ({len(points)})",
                 )
         best: list[tuple[int, float]] = []
         for row in sorted(trials, key=lambda row: row["trial"]):

@@ -395,6 +395,11 @@ class _Trier:
             trial.report(value, judged - 1)
             if judged < part.folds and trial.should_prune():
                 state = "pruned"
+                trial.set_user_attr(
+                    "error",
+                    f"given up after {judged} of {part.folds} folds, under the median of others "
+                    "there",
+                )
                 break
         if value is None:
             raise PermanentFailureError("no fold holds a fall: label falls first")

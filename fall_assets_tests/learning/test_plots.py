@@ -63,3 +63,9 @@ def test_slices_are_drawn_as_many_as_there_are(validation: CrossValidation) -> N
     many = _size(plots.slice_intervals(rows * 5))
     assert many[1] > few[1]
     assert min(_size(plots.slice_intervals([]))) > 150
+
+
+def test_slices_are_named_for_people() -> None:
+    assert plots.slice_name({"slice": "all", "value": "all"}) == "all footage"
+    assert plots.slice_name({"slice": "body_size", "value": "small"}) == "body size small"
+    assert plots.slice_name({"slice": "camera", "value": "cam_1"}) == "camera cam_1"

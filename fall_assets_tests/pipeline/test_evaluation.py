@@ -245,6 +245,14 @@ def test_a_sentence_tells_what_is_known_of_a_moment(scene: Scene) -> None:
     assert all(0 <= at_s < SEGMENT_S for moment in found for at_s in moment.times_s)
 
 
+def test_a_fall_missed_although_a_score_was_high_enough_says_why(scene: Scene) -> None:
+    missed = next(item for item in scene.candidate if item.matching.missed)
+    scores = tuple(0.6 if end == FALL_AT_S + 2 else 0.02 for end in missed.video.end_s)
+    again = outcome(replace(missed.video, score=scores), EventSettings(0.5))
+    (moment,) = moments([again], scene.learning_set.tracks)
+    assert "highest score 0.60 at 7.0 s, threshold 0.50, but no alarm of its own" in moment.facts
+
+
 def test_pictures_are_those_of_alert_stills(scene: Scene) -> None:
     """Noise of one pixel does not survive: what is shown is as coarse as privacy asks."""
     moment = moments(scene.candidate, scene.learning_set.tracks)[0]

@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 from mlflow.tracking import MlflowClient
+from optuna.trial import Trial
 
 from fall_assets.errors import PermanentFailureError
 from fall_assets.learning.tuning import Range
@@ -117,6 +118,15 @@ def test_more_trials_go_on_and_no_more_do_nothing(tuned: tuple[Work, Tuned]) -> 
     assert found.tried == 0
     assert _told(found) == _told(before)
     assert found.attempt == before.attempt
+
+
+def test_what_was_given_up_says_so(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Trial, "should_prune", lambda trial: trial.number == 1)
+    found = run_tuning(work, replace(STUDY, trials=2))
+    assert [row["state"] for row in found.rows] == ["complete", "pruned"]
+    assert found.rows[0]["error"] is None
+    assert found.rows[1]["error"].startswith("given up after 1 of 4 folds")
+    assert found.best_value == found.rows[0]["value"]
 
 
 def test_several_processes_share_a_search(work: Work) -> None:
