@@ -21,6 +21,7 @@ from fall_assets.automation.conditions import (
 from fall_assets.features.duty import duty_plot
 from fall_assets.jobs import LEARNING_TAGS, RANGE_END_TAG
 from fall_assets.lake.registry import TABLES
+from fall_assets.learning.metrics import Row
 from fall_assets.partitions import DAYS
 from fall_assets.pipeline.duty import measure_duty
 from fall_assets.pipeline.features import extract_day, total_of
@@ -30,6 +31,8 @@ from fall_assets.pipeline.learning import (
     train_candidate,
 )
 from fall_assets.resources.site import SiteResource
+
+_IN_EVERY_ROW = ("run_id", "champion_run_id", "training_set_id", "evaluated_utc")
 
 
 @dg.multi_asset(
@@ -187,16 +190,38 @@ def evaluation(context: dg.AssetExecutionContext, site: SiteResource) -> dg.Mate
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": len(judged.rows),
-            "in a sentence": headline(whole[0]),
-            "verdict": judged.verdict.text,
-            "all footage": markdown_table(whole),
-            "by slice": markdown_table([row for row in judged.rows if row["slice"] != "all"]),
-            "against the champion": markdown_table(judged.comparisons),
+            # Markdown is wrapped, text is not.
+            "in a sentence": dg.MetadataValue.md(headline(whole[0])),
+            "verdict": dg.MetadataValue.md(judged.verdict.text),
+            "by slice": markdown_table([_in_short(row) for row in judged.rows]),
+            "against the champion": markdown_table(
+                [
+                    {name: value for name, value in row.items() if name not in _IN_EVERY_ROW}
+                    for row in judged.comparisons
+                ]
+            ),
             "missed falls": judged.missed,
             "false alarms": judged.false_alarms,
-            "folds": judged.leakage.text,
+            "folds": dg.MetadataValue.md(judged.leakage.text),
             "report": dg.MetadataValue.path(str(work.lake.resolve(judged.report))),
             "model card": dg.MetadataValue.md(work.lake.resolve(judged.card).read_text()),
             **{name: picture(png) for name, png in judged.plots.items()},
         }
     )
+
+
+def _in_short(row: Row) -> dict[str, object]:
+    """A row of an evaluation as a person compares them; the table holds the rest."""
+    from fall_assets.learning.plots import slice_name
+    from fall_assets.learning.report import with_interval
+
+    return {
+        "model": row["role"],
+        "slice": slice_name(row),
+        "falls found": f"{row['found']} of {row['falls']}",
+        "sensitivity": with_interval(row, "sensitivity"),
+        "false alarms": row["false_alarms"],
+        "per camera-day": with_interval(row, "false_alarms_per_camera_day", 1),
+        "F1": with_interval(row, "f1"),
+        "median delay (s)": with_interval(row, "delay_median_s", 1),
+    }

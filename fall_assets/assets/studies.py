@@ -1,5 +1,6 @@
 """Studies: which algorithm and which settings, tried on one pinned training set."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
@@ -11,11 +12,8 @@ from fall_assets.resources.site import SiteResource
 
 _SHOWN = (
     "title",
-    "algorithm",
     "sensitivity",
-    "sensitivity_low",
-    "sensitivity_high",
-    "false_alarms_per_camera_day",
+    "false_alarms",
     "f1",
     "delay_median_s",
     "smooth_sensitivity",
@@ -62,7 +60,7 @@ def experiments(
             "dagster/row_count": len(done.rows),
             "tried now": done.tried,
             "MLflow run": done.study_run_id,
-            "attempts": markdown_table([{name: row[name] for name in _SHOWN} for row in best]),
+            "attempts": markdown_table([_attempt(row) for row in best]),
             "failed": markdown_table(
                 [{"title": row["title"], "error": row["error"]} for row in done.failed]
             ),
@@ -119,8 +117,24 @@ def tuning_study(
             "MLflow run": tuned.study_run_id,
             "best value": tuned.best_value,
             "best settings": dg.MetadataValue.json(tuned.best or {}),
-            "importances": dg.MetadataValue.json(tuned.importances),
-            "trials": markdown_table([{name: row[name] for name in _TRIAL} for row in best_first]),
+            "trials": markdown_table([_trial(row) for row in best_first]),
             **{name: picture(png) for name, png in tuned.plots.items()},
         }
     )
+
+
+def _trial(row: Mapping[str, Any]) -> dict[str, object]:
+    """A trial's row with its settings in a few digits."""
+    params = ", ".join(
+        f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in row["params"].items()
+    )
+    return {**{name: row[name] for name in _TRIAL}, "params": params}
+
+
+def _attempt(row: Mapping[str, Any]) -> dict[str, object]:
+    """An attempt's row, with the interval beside its sensitivity."""
+    from fall_assets.learning.report import with_interval
+
+    shown = {name: row[name] for name in _SHOWN}
+    return {**shown, "sensitivity": with_interval(dict(row), "sensitivity")}

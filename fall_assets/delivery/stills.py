@@ -103,7 +103,11 @@ def head_box(person: KeyPoints, aspect: float) -> tuple[float, float, float, flo
     face = points[_FACE, :2][seen[_FACE]]
     shoulders = points[_SHOULDERS, :2][seen[_SHOULDERS]]
     hips = points[_HIPS, :2][seen[_HIPS]]
+    # Seen end-on, a head's points collapse to one: it is no smaller than a fifth of the whole.
+    told = points[points[:, 2] > 0, :2]
     sizes = [0.04]
+    if len(told):
+        sizes.append(0.2 * float(np.hypot(*np.ptp(told, axis=0))))
     if len(face) > 1:
         sizes.append(2.0 * float(np.ptp(face, axis=0).max()))
     if len(shoulders) == 2:

@@ -102,9 +102,9 @@ class OperatingPoint:
 
     @property
     def f1(self) -> float | None:
-        """Harmonic mean of precision and sensitivity; none without falls and alarms."""
+        """Harmonic mean of precision and sensitivity; none without falls."""
         total = self.falls + self.found + self.false_alarms
-        return 2 * self.found / total if total else None
+        return 2 * self.found / total if self.falls else None
 
     @property
     def false_alarms_per_hour(self) -> float | None:

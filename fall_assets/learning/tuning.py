@@ -159,7 +159,7 @@ class TuningSettings:
     seed: int = 0
     workers: int = 1
     random_trials: int = 8
-    warmup_folds: int = 1
+    warmup_folds: int = 2
     storage: str | None = None
 
     def __post_init__(self) -> None:

@@ -9,7 +9,7 @@ import hashlib
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -322,7 +322,9 @@ def evaluate_candidate(work: Work) -> Assessment:
     found = _out_of_fold(work, candidate["run_id"], learning_set)
     beside: Judgement | None = None
     serving = tracking(work.site).champion()
-    if serving is not None:
+    if serving is not None and serving.run_id == candidate["run_id"]:
+        work.log("the newest candidate is the champion itself: there is nothing to compare it with")
+    elif serving is not None:
         detector, _ = champion(work.site)
         if detector.feature_set == learning_set.feature_set:
             own = _out_of_fold(work, serving.run_id, learning_set)
@@ -420,14 +422,23 @@ def _out_of_fold(work: Work, run_id: str, learning_set: LearningSet) -> dict[str
     scores = work.lake.read("fold_scores").filter(
         pl.col("run_id") == run_id, pl.col("video_id").is_in(list(learning_set.truths))
     )
+    events = _events_of(work, run_id)
     outcomes = {}
     for (video_id,), rows in scores.sort("video_id", "end_s").group_by(
         ["video_id"], maintain_order=True
     ):
         truth = learning_set.truths[str(video_id)]
         video = truth.scored(rows["end_s"], rows["score"])
-        outcomes[truth.video_id] = outcome(video, EventSettings(threshold=rows["threshold"][0]))
+        outcomes[truth.video_id] = outcome(video, replace(events, threshold=rows["threshold"][0]))
     return outcomes
+
+
+def _events_of(work: Work, run_id: str) -> EventSettings:
+    """When scores of that run's model are an alarm."""
+    settings = work.lake.read(
+        "candidate_model", columns=["settings"], where=pl.col("run_id") == run_id
+    )["settings"]
+    return EventSettings(**json.loads(settings[0])["events"]) if len(settings) else EventSettings()
 
 
 def _automatic_clips(
