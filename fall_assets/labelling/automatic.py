@@ -49,7 +49,8 @@ def automatic_intervals(
     it (`ClipSettings`), so it starts 1 s before the end of the first window over the threshold
     and ends 2.5 s before the end of the last. What scores under the threshold while somebody is
     seen becomes `other`, in intervals of at most 4 s. Nothing is said of what lies within a
-    window's length before an event or 10 s after it, nor of moments in which nobody is seen.
+    window's length before an event or 10 s after it, of moments in which nobody is seen, nor of a
+    score over the threshold that was not confirmed.
 
     The confidence of a fall is the event's highest score, that of `other` is 1 less the highest
     score in it. It is the network's own opinion and no calibrated probability: networks are
@@ -70,7 +71,10 @@ def automatic_intervals(
     # A score that flickers below the threshold is one event; only its own windows show the fall.
     events = to_events(end_s, score, settings, window_s)
     intervals = [_fall(event, end_s, score, settings, clips) for event in events]
-    intervals += _others(end_s, score, seen, events, window_s)
+    under = [
+        anybody and value < settings.threshold for anybody, value in zip(seen, score, strict=True)
+    ]
+    intervals += _others(end_s, score, under, events, window_s)
     return sorted(intervals)
 
 
@@ -225,18 +229,18 @@ def _fall(
 def _others(
     end_s: Sequence[float],
     score: Sequence[float],
-    seen: Sequence[bool],
+    under: Sequence[bool],
     events: Sequence[Event],
     window_s: float,
 ) -> Iterator[tuple[float, float, str, float]]:
-    """Stretches in which somebody is seen and no event is near, in pieces."""
+    """Stretches in which somebody is seen under the threshold and no event is near, in pieces."""
     start: float | None = None
     stop = highest = 0.0
     previous = 0.0
-    for end, value, anybody in zip(end_s, score, seen, strict=True):
+    for end, value, is_under in zip(end_s, score, under, strict=True):
         near = any(x.start_s - window_s <= end <= x.end_s + LATE_S for x in events)
         hole = end - previous > window_s
-        speaks = anybody and not near
+        speaks = is_under and not near
         full = start is not None and end - start > OTHER_PIECE_S + 1e-6
         if start is not None and (not speaks or hole or full):
             yield start, stop, OTHER, 1 - highest

@@ -44,7 +44,7 @@ def predictions(video_id: str, scores: dict[float, float], quiet: float = 0.02) 
     )
 
 
-FALL = {12.0: 0.7, 12.5: 0.97, 13.0: 0.99, 13.5: 0.98, 14.0: 0.9, 14.5: 0.8}
+FALL = {end: 0.8 for end in scored_ends(14.4) if end >= 12.0} | {12.0: 0.7, 13.0: 0.99, 14.0: 0.9}
 
 
 def test_an_event_becomes_a_fall_and_quiet_time_becomes_other() -> None:
@@ -56,7 +56,7 @@ def test_an_event_becomes_a_fall_and_quiet_time_becomes_other() -> None:
     assert others["confidence"].to_list() == pytest.approx([0.98] * others.height)
     assert max((others["end_s"] - others["start_s"]).to_list()) <= 4.0 + 1e-9
     # Nothing is said of the moments before the fall and of the lying after it.
-    assert others.filter(pl.col("end_s") > 8.0, pl.col("start_s") < 24.5).is_empty()
+    assert others.filter(pl.col("end_s") > 8.0, pl.col("start_s") < 24.4).is_empty()
     assert others["end_s"].max() == 30.0
 
 
@@ -72,10 +72,18 @@ def test_clips_of_an_automatic_fall_are_the_windows_that_scored() -> None:
 
 def test_only_confident_labels_make_clips() -> None:
     unsure = {**{end: 0.3 for end in scored_ends(30.0) if end <= 15}, **FALL, 13.0: 0.94}
-    labels = automatic_labels(predictions("v", {**unsure, 12.5: 0.9, 13.5: 0.9}), SETTINGS)
+    labels = automatic_labels(predictions("v", unsure), SETTINGS)
     clips = automatic_clips(labels, videos(video("v", 30.0)), 0.95)
     assert set(clips["target"]) == {0}
     assert min(clips["end_s"].to_list()) > 15
+
+
+def test_of_a_score_that_was_not_confirmed_nothing_is_said() -> None:
+    labels = automatic_labels(predictions("v", {12.0: 0.8}), SETTINGS)
+    assert set(labels["label"]) == {"other"}
+    assert labels["confidence"].to_list() == pytest.approx([0.98] * labels.height)
+    shown = labels.filter(pl.col("start_s") < 12.0, pl.col("end_s") >= 12.0)
+    assert shown.is_empty()
 
 
 def test_where_nobody_is_seen_nothing_is_said() -> None:
