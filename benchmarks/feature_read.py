@@ -41,7 +41,7 @@ from fall_assets.lake import Lake
 from fall_assets.lake.registry import TABLES, one_row
 from fall_assets.learning.dataset import CLIP_ORDER, COLUMNS, training_windows
 from fall_assets.learning.windows import WindowSet
-from fall_assets.pipeline.learning import PINNED, OpenedSet, manifest_file, open_training_set
+from fall_assets.pipeline.training_sets import PINNED, OpenedSet, manifest_file, open_training_set
 from fall_assets.pipeline.work import Work
 from fall_assets.site import Site
 

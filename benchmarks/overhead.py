@@ -41,6 +41,7 @@ def plain_loop() -> None:
         learning,
         monitoring,
         operation,
+        training_sets,
     )
     from fall_assets.pipeline.work import Work
     from fall_assets.site import site_from_environment
@@ -58,7 +59,7 @@ def plain_loop() -> None:
     for day in days:
         clips = labelling.cut(work, day)
     labelling.contact_sheet(work, clips)
-    learning.cut_training_set(work, days_held_back=1)
+    training_sets.cut_training_set(work, days_held_back=1)
     learning.train_candidate(work)
     learning.evaluate_candidate(work)
     delivery.register_candidate(work)

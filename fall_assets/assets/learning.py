@@ -25,11 +25,8 @@ from fall_assets.learning.metrics import Row
 from fall_assets.partitions import DAYS
 from fall_assets.pipeline.duty import measure_duty
 from fall_assets.pipeline.features import extract_day, total_of
-from fall_assets.pipeline.learning import (
-    cut_training_set,
-    evaluate_candidate,
-    train_candidate,
-)
+from fall_assets.pipeline.learning import evaluate_candidate, train_candidate
+from fall_assets.pipeline.training_sets import cut_training_set
 from fall_assets.resources.site import SiteResource
 
 _IN_EVERY_ROW = ("run_id", "champion_run_id", "training_set_id", "evaluated_utc")

@@ -121,7 +121,7 @@ def no_gate_sticks(
 @dg.asset_check(asset="training_set", blocking=True)
 def no_group_lies_in_two_folds(site: SiteResource) -> dg.AssetCheckResult:
     """Segments and falls of one subject or scene are in one fold, so that nothing leaks."""
-    from fall_assets.pipeline.learning import load_training_set
+    from fall_assets.pipeline.training_sets import load_training_set
     from fall_assets.pipeline.work import Work
 
     manifest = load_training_set(Work(site.site(), site.lake())).manifest
@@ -143,7 +143,7 @@ def no_group_lies_in_two_folds(site: SiteResource) -> dg.AssetCheckResult:
 def folds_share_no_motion(site: SiteResource) -> dg.AssetCheckResult:
     """No window has a near-duplicate in another fold, which would be learned by heart."""
     from fall_assets.pipeline.evaluation import check_leakage
-    from fall_assets.pipeline.learning import open_training_set
+    from fall_assets.pipeline.training_sets import open_training_set
     from fall_assets.pipeline.work import Work
 
     work = Work(site.site(), site.lake())

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from fall_assets.learning.dataset import LearningSet
     from fall_assets.learning.evaluate import CrossValidation
     from fall_assets.learning.report import Evaluation
-    from fall_assets.pipeline.learning import TrainingSet
+    from fall_assets.pipeline.training_sets import TrainingSet
 
 FOLDER = "evaluations"
 """Where reports and cards lie among the lake's files."""

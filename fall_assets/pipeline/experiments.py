@@ -37,15 +37,11 @@ from fall_assets.lineage import git_commit, lock_sha256
 from fall_assets.pipeline.evaluation import sheets_of
 from fall_assets.pipeline.features import extract_day
 from fall_assets.pipeline.files import files_of
-from fall_assets.pipeline.learning import (
-    TrainingSet,
-    load_training_set,
-    ordinary_films,
-    plots_of,
-)
+from fall_assets.pipeline.learning import ordinary_films, plots_of
 from fall_assets.pipeline.locks import locked
 from fall_assets.pipeline.models import tracking
 from fall_assets.pipeline.records import dataset_pins, fold_rows, scores_frame
+from fall_assets.pipeline.training_sets import TrainingSet, load_training_set
 from fall_assets.pipeline.work import Work
 from fall_assets.simulation.poses import pose_windows
 

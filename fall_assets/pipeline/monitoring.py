@@ -10,8 +10,8 @@ import polars as pl
 from fall_assets.drift.reference import cut_reference
 from fall_assets.drift.report import DriftJudgement, judge
 from fall_assets.errors import PermanentFailureError
-from fall_assets.pipeline.learning import load_training_set
 from fall_assets.pipeline.models import tracking
+from fall_assets.pipeline.training_sets import load_training_set
 from fall_assets.pipeline.work import Work
 
 

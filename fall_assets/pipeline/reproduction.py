@@ -26,9 +26,10 @@ from fall_assets.learning.metrics import ScoredVideo
 from fall_assets.learning.windows import WindowSet
 from fall_assets.lineage import git_commit, lock_sha256
 from fall_assets.pipeline.experiments import read_set, simulated_for
-from fall_assets.pipeline.learning import load_training_set, ordinary_films
+from fall_assets.pipeline.learning import ordinary_films
 from fall_assets.pipeline.models import tracking
 from fall_assets.pipeline.records import scores_frame
+from fall_assets.pipeline.training_sets import load_training_set
 from fall_assets.pipeline.work import Work
 
 if TYPE_CHECKING:

@@ -52,10 +52,10 @@ from fall_assets.pipeline.experiments import (
     simulated_for,
     usual_simulated,
 )
-from fall_assets.pipeline.learning import TrainingSet, load_training_set
 from fall_assets.pipeline.locks import locked
 from fall_assets.pipeline.models import tracking
 from fall_assets.pipeline.records import dataset_pins, scores_frame
+from fall_assets.pipeline.training_sets import TrainingSet, load_training_set
 from fall_assets.pipeline.work import Work
 from fall_assets.processes import (
     Failed,

@@ -10,8 +10,8 @@ import pytest
 
 from fall_assets.lake import TABLES
 from fall_assets.lake.registry import EVALUATION_SLICES
-from fall_assets.pipeline.learning import ManifestChangedError, load_training_set
 from fall_assets.pipeline.models import champion
+from fall_assets.pipeline.training_sets import ManifestChangedError, load_training_set
 from fall_assets_tests.site import CHANGED_DAY, DAYS, SPEC, TestSite
 
 

@@ -27,7 +27,7 @@ from fall_assets.learning.metrics import VideoOutcome, outcome
 from fall_assets.learning.model_card import model_card, weak_slices
 from fall_assets.learning.report import Evaluation, html_report
 from fall_assets.pipeline.evaluation import Assessment, Judgement, assess, check_leakage
-from fall_assets.pipeline.learning import TrainingSet, manifest_file
+from fall_assets.pipeline.training_sets import TrainingSet, manifest_file
 from fall_assets.pipeline.work import Work
 from fall_assets.site import Site
 from fall_assets_tests.learning.people import DAY, FALL_AT_S, SEGMENT_S, kind_of, tables

@@ -14,9 +14,9 @@ from fall_assets.errors import PermanentFailureError
 from fall_assets.learning.algorithms.registry import settings_of
 from fall_assets.learning.attempts import AttemptSettings, GridSettings
 from fall_assets.pipeline.experiments import Experiments, read_set, run_experiments
-from fall_assets.pipeline.learning import cut_training_set, load_training_set
 from fall_assets.pipeline.locks import BusyError, locked
 from fall_assets.pipeline.models import tracking
+from fall_assets.pipeline.training_sets import cut_training_set, load_training_set
 from fall_assets.pipeline.work import Work
 from fall_assets_tests.learning.people import DAY, video_id
 from fall_assets_tests.pipeline.drawn_site import (

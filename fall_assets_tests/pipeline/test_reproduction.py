@@ -15,9 +15,10 @@ from fall_assets.commands.reproduce import reproduce as command
 from fall_assets.errors import PermanentFailureError
 from fall_assets.learning.tracking import UnknownModelError
 from fall_assets.pipeline.experiments import run_experiments
-from fall_assets.pipeline.learning import cut_training_set, train_candidate
+from fall_assets.pipeline.learning import train_candidate
 from fall_assets.pipeline.models import tracking
 from fall_assets.pipeline.reproduction import Compared, compare, reproduce
+from fall_assets.pipeline.training_sets import cut_training_set
 from fall_assets.pipeline.work import Work
 from fall_assets_tests.learning.people import DAY
 from fall_assets_tests.pipeline.drawn_site import GRID, draw_site, work_on

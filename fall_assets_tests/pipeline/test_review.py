@@ -20,10 +20,14 @@ from fall_assets.lake.registry import one_row, table
 from fall_assets.learning.detector import Detector
 from fall_assets.learning.evaluate import cross_validate, judge, train_final
 from fall_assets.pipeline import review
-from fall_assets.pipeline.learning import cut_training_set, load_training_set, open_training_set
 from fall_assets.pipeline.models import tracking
 from fall_assets.pipeline.operation import predict
 from fall_assets.pipeline.review import build_review_queue, label_automatically
+from fall_assets.pipeline.training_sets import (
+    cut_training_set,
+    load_training_set,
+    open_training_set,
+)
 from fall_assets.pipeline.work import Work
 from fall_assets.site import LabellingSettings, LearningChoices, Site, SiteSettings
 from fall_assets_tests.learning.people import DAY, learning_set, small_settings, tables, video_id

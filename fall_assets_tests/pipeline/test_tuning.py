@@ -15,9 +15,9 @@ from optuna.trial import Trial
 
 from fall_assets.errors import PermanentFailureError
 from fall_assets.learning.tuning import Range
-from fall_assets.pipeline.learning import cut_training_set
 from fall_assets.pipeline.models import tracking
 from fall_assets.pipeline.reproduction import reproduce
+from fall_assets.pipeline.training_sets import cut_training_set
 from fall_assets.pipeline.tuning import OtherStudyError, Tuned, run_tuning
 from fall_assets.pipeline.work import Work
 from fall_assets_tests.pipeline.drawn_site import STUDY, draw_site, kill_amid, work_on
