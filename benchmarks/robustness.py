@@ -25,9 +25,10 @@ from benchmarks.label_efficiency import REPOSITORY, prepared
 from fall_assets.features import FeatureSettings
 from fall_assets.labelling.splits import assign_folds
 from fall_assets.lake import Lake
-from fall_assets.learning.algorithms.base import FitContext, Model, Plan, SegmentInputs
+from fall_assets.learning.algorithms.base import FitContext, Model, Plan
 from fall_assets.learning.dataset import LearningSet, VideoTruth
 from fall_assets.learning.evaluate import LearningSettings, raised, score_videos
+from fall_assets.learning.inputs import SegmentInputs
 from fall_assets.learning.metrics import (
     Row,
     ScoredVideo,

@@ -19,8 +19,8 @@ import polars as pl
 from fall_assets.errors import PermanentFailureError
 from fall_assets.features.packing import unpack_keypoints
 from fall_assets.labelling.automatic import SOURCE as AUTOMATIC
-from fall_assets.learning.algorithms.base import SegmentInputs, Stretch
 from fall_assets.learning.events import Fall
+from fall_assets.learning.inputs import SegmentInputs, Stretch
 from fall_assets.learning.metrics import Interval, ScoredVideo
 from fall_assets.learning.windows import (
     KEY_POINTS,

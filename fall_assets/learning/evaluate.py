@@ -25,10 +25,10 @@ from fall_assets.learning.algorithms.base import (
     Model,
     Plan,
     Progress,
-    SegmentInputs,
 )
 from fall_assets.learning.dataset import LearningSet, VideoTruth
 from fall_assets.learning.events import EventSettings
+from fall_assets.learning.inputs import SegmentInputs
 from fall_assets.learning.metrics import (
     ScoredVideo,
     VideoOutcome,

@@ -27,9 +27,10 @@ from fall_assets.features import FeatureSettings, VideoRef, extract_all
 from fall_assets.features.extractors import locate
 from fall_assets.features.packing import unpack_sequence
 from fall_assets.lake.registry import one_row, table
-from fall_assets.learning.algorithms.base import Model, Stretch
+from fall_assets.learning.algorithms.base import Model
 from fall_assets.learning.attempts import AttemptSettings, GridSettings, environment
 from fall_assets.learning.dataset import CLIP_COLUMNS, COLUMNS, LearningSet
+from fall_assets.learning.inputs import Stretch
 from fall_assets.learning.metrics import event_metrics
 from fall_assets.learning.tuning import smooth_sensitivity
 from fall_assets.learning.windows import WindowSet

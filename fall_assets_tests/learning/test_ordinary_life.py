@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fall_assets.learning.algorithms.base import Scores, SegmentInputs
+from fall_assets.learning.algorithms.base import Scores
 from fall_assets.learning.evaluate import LearningSettings, cross_validate, raised
 from fall_assets.learning.events import EventSettings
+from fall_assets.learning.inputs import SegmentInputs
 from fall_assets.learning.windows import SegmentTracks
 from fall_assets.pipeline import learning
 from fall_assets.pipeline.learning import ordinary_films

@@ -14,19 +14,13 @@ from hypothesis import strategies as st
 
 from fall_assets.errors import PermanentFailureError
 from fall_assets.learning.algorithms import registry
-from fall_assets.learning.algorithms.base import (
-    FitContext,
-    InputKind,
-    Model,
-    Plan,
-    Scores,
-    SegmentInputs,
-)
+from fall_assets.learning.algorithms.base import FitContext, InputKind, Model, Plan, Scores
 from fall_assets.learning.algorithms.registry import settings_of
 from fall_assets.learning.attempts import AttemptSettings, GridError
 from fall_assets.learning.dataset import LearningSet
 from fall_assets.learning.evaluate import LearningSettings
 from fall_assets.learning.events import EventSettings, Fall
+from fall_assets.learning.inputs import SegmentInputs
 from fall_assets.learning.metrics import ScoredVideo
 from fall_assets.learning.tuning import (
     Range,

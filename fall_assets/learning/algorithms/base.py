@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fall_assets.errors import PermanentFailureError
-from fall_assets.learning.windows import SegmentTracks, WindowSet, WindowSettings
+from fall_assets.learning.inputs import SegmentInputs
+from fall_assets.learning.windows import WindowSet, WindowSettings
 
 if TYPE_CHECKING:
     from fall_assets.learning.dataset import LearningSet
@@ -44,34 +45,6 @@ class Scores:
 
     def __len__(self) -> int:
         return len(self.end_s)
-
-
-@dataclass(frozen=True)
-class Stretch:
-    """What an extractor yields of one stretch of a segment: `values` (samples, width) float32."""
-
-    start_s: float
-    rate_hz: float
-    values: npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class SegmentInputs:
-    """One segment as an algorithm sees it; what was not read is None.
-
-    Attributes:
-        tracks: the people in it.
-        stretches: what a motion or an embedding set yields, in order of time, apart.
-        path: the film.
-        crop: the part of it that the camera may show, as in the table `cameras`.
-    """
-
-    video_id: str
-    duration_s: float
-    tracks: SegmentTracks | None = None
-    stretches: tuple[Stretch, ...] | None = None
-    path: Path | None = None
-    crop: str | None = None
 
 
 @dataclass(frozen=True)

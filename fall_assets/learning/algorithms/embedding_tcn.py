@@ -22,7 +22,6 @@ from fall_assets.learning.algorithms.base import (
     Plan,
     Progress,
     Scores,
-    SegmentInputs,
 )
 from fall_assets.learning.algorithms.examples import (
     DenseSamples,
@@ -56,6 +55,7 @@ from fall_assets.learning.algorithms.fitting import (
 )
 from fall_assets.learning.dataset import LearningSet
 from fall_assets.learning.device import Feeding, choose_device
+from fall_assets.learning.inputs import SegmentInputs
 from fall_assets.learning.network import NetworkSettings, TemporalNetwork
 from fall_assets.learning.windows import WindowSettings
 

@@ -21,11 +21,11 @@ from fall_assets.learning.algorithms.base import (
     Model,
     Plan,
     Scores,
-    SegmentInputs,
 )
 from fall_assets.learning.algorithms.files import ModelFileError, read_settings, write_settings
 from fall_assets.learning.algorithms.registry import AlgorithmError, build, settings_of
 from fall_assets.learning.dataset import LearningSet
+from fall_assets.learning.inputs import SegmentInputs
 
 NAME = "ensemble"
 _EVERY = 1000

@@ -15,14 +15,9 @@ import numpy.typing as npt
 import polars as pl
 
 from fall_assets.labelling.automatic import EVERY_FOLD
-from fall_assets.learning.algorithms.base import (
-    InputKind,
-    MissingInputError,
-    Plan,
-    SegmentInputs,
-    Stretch,
-)
+from fall_assets.learning.algorithms.base import InputKind, MissingInputError, Plan
 from fall_assets.learning.dataset import LearningSet
+from fall_assets.learning.inputs import SegmentInputs, Stretch
 from fall_assets.learning.windows import Floats, Wholes, WindowSettings, scored_ends
 
 _TINY = 1e-6

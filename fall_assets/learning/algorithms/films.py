@@ -20,7 +20,8 @@ from fall_assets.features.pictures import PictureMaker
 from fall_assets.features.sampling import SampleClock, Segment
 from fall_assets.features.segments import Crop
 from fall_assets.features.settings import PictureSettings
-from fall_assets.learning.algorithms.base import MissingInputError, SegmentInputs
+from fall_assets.learning.algorithms.base import MissingInputError
+from fall_assets.learning.inputs import SegmentInputs
 
 Pictures = npt.NDArray[np.uint8]
 

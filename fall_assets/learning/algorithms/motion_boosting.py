@@ -23,7 +23,6 @@ from fall_assets.learning.algorithms.base import (
     Model,
     Plan,
     Scores,
-    SegmentInputs,
 )
 from fall_assets.learning.algorithms.examples import (
     Sampling,
@@ -43,6 +42,7 @@ from fall_assets.learning.algorithms.files import (
     write_settings,
 )
 from fall_assets.learning.dataset import LearningSet
+from fall_assets.learning.inputs import SegmentInputs
 from fall_assets.learning.windows import Floats, WindowSettings
 
 if TYPE_CHECKING:

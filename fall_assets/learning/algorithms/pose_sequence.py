@@ -26,7 +26,6 @@ from fall_assets.learning.algorithms.base import (
     Plan,
     Progress,
     Scores,
-    SegmentInputs,
 )
 from fall_assets.learning.algorithms.examples import class_chances
 from fall_assets.learning.algorithms.files import (
@@ -50,6 +49,7 @@ from fall_assets.learning.augmentation import AugmentationSettings
 from fall_assets.learning.dataset import LearningSet, training_windows
 from fall_assets.learning.detector import Detector
 from fall_assets.learning.device import Feeding, choose_device
+from fall_assets.learning.inputs import SegmentInputs
 from fall_assets.learning.network import TemporalNetwork
 from fall_assets.learning.training import SIMULATED, ExampleBank, TrainingSettings, make_bank
 from fall_assets.learning.windows import CHANNELS, WindowSettings

@@ -19,10 +19,10 @@ from fall_assets.learning.algorithms.base import (
     Model,
     Plan,
     Scores,
-    SegmentInputs,
 )
 from fall_assets.learning.dataset import LearningSet, training_windows
 from fall_assets.learning.detector import Detector
+from fall_assets.learning.inputs import SegmentInputs
 from fall_assets.learning.training import TrainingSettings, make_bank, train_members
 
 

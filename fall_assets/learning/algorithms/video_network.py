@@ -38,7 +38,6 @@ from fall_assets.learning.algorithms.base import (
     Plan,
     Progress,
     Scores,
-    SegmentInputs,
 )
 from fall_assets.learning.algorithms.examples import class_chances, examples_of, window_ends
 from fall_assets.learning.algorithms.files import (
@@ -74,6 +73,7 @@ from fall_assets.learning.algorithms.fitting import (
 )
 from fall_assets.learning.dataset import LearningSet
 from fall_assets.learning.device import AHEAD, Feeding, autocast, choose_device
+from fall_assets.learning.inputs import SegmentInputs
 from fall_assets.learning.windows import WindowSettings
 
 NAME = "video-network"

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from fall_assets.learning.algorithms.base import AlgorithmSettings, SegmentInputs, Stretch
+from fall_assets.learning.algorithms.base import AlgorithmSettings
 from fall_assets.learning.dataset import LearningSet
 from fall_assets.learning.evaluate import CrossValidation, LearningSettings
+from fall_assets.learning.inputs import SegmentInputs, Stretch
 from fall_assets.learning.windows import Floats
 from fall_assets_tests.features.clips import write_clip
 from fall_assets_tests.learning.people import RATE_HZ, learning_set

@@ -20,7 +20,6 @@ from fall_assets.learning.algorithms.base import (
     MissingInputError,
     Model,
     Plan,
-    SegmentInputs,
 )
 from fall_assets.learning.algorithms.ensemble import EnsembleSettings, MemberSettings
 from fall_assets.learning.algorithms.files import ModelFileError
@@ -33,6 +32,7 @@ from fall_assets.learning.algorithms.registry import (
 )
 from fall_assets.learning.dataset import LearningSet
 from fall_assets.learning.evaluate import NotServableError, cross_validate, train_final
+from fall_assets.learning.inputs import SegmentInputs
 from fall_assets.learning.training import TooLittleDataError
 from fall_assets.learning.windows import WindowSettings, scored_ends
 from fall_assets_tests.learning.algorithms.drawn import (

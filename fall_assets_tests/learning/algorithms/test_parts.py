@@ -13,14 +13,7 @@ import torch
 from fall_assets.errors import PermanentFailureError
 from fall_assets.features.extractors.weights import sha256_of
 from fall_assets.features.settings import PictureSettings
-from fall_assets.learning.algorithms.base import (
-    FitContext,
-    MissingInputError,
-    Plan,
-    Scores,
-    SegmentInputs,
-    Stretch,
-)
+from fall_assets.learning.algorithms.base import FitContext, MissingInputError, Plan, Scores
 from fall_assets.learning.algorithms.ensemble import weighted
 from fall_assets.learning.algorithms.examples import (
     Sampling,
@@ -53,6 +46,7 @@ from fall_assets.learning.algorithms.video_network import (
     write_task,
 )
 from fall_assets.learning.dataset import training_windows
+from fall_assets.learning.inputs import SegmentInputs, Stretch
 from fall_assets.learning.windows import WindowSettings
 from fall_assets_tests.features.clips import plain, write_clip
 from fall_assets_tests.learning.algorithms.drawn import every_segment, small_set, with_films
