@@ -190,7 +190,7 @@ class _Sums:
             shown = {
                 "sensitivity": found / falls,
                 "precision": found / (found + alarms),
-                "f1": 2 * found / (falls + found + alarms),
+                "f1": np.where(falls > 0, 2 * found / (falls + found + alarms), np.nan),
                 "false_alarms_per_camera_day": alarms * SECONDS_PER_DAY / footage_s,
             }
         # Nothing over nothing is no figure; alarms without footage (a label's, say) neither.

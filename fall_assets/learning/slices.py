@@ -24,6 +24,7 @@ from fall_assets.learning.bootstrap import (
 )
 from fall_assets.learning.metrics import (
     SECONDS_PER_DAY,
+    OperatingPoint,
     Row,
     VideoOutcome,
     joined,
@@ -257,13 +258,13 @@ def _row(
     rate = poisson_interval(alarms)
     delays = [delay_s for piece in pieces for delay_s in piece.delays_s]
     f1, middle, late = (_bounds(by_scene[n]) for n in ("f1", "delay_median_s", "delay_p95_s"))
-    total = falls + found + alarms
+    point = OperatingPoint(threshold, falls, found, alarms, footage_s)
     return {
         "slice": name,
         "value": value,
         "falls": falls,
         "found": found,
-        "sensitivity": found / falls if falls else None,
+        "sensitivity": point.sensitivity,
         "sensitivity_low": sensitivity[0] if sensitivity else None,
         "sensitivity_high": sensitivity[1] if sensitivity else None,
         "false_alarms": alarms,
@@ -271,11 +272,11 @@ def _row(
         "false_alarms_per_camera_day": alarms / days if days else None,
         "false_alarms_per_camera_day_low": rate[0] / days if days else None,
         "false_alarms_per_camera_day_high": rate[1] / days if days else None,
-        "false_alarms_per_hour": alarms / days / 24 if days else None,
-        "precision": found / (found + alarms) if precision else None,
+        "false_alarms_per_hour": point.false_alarms_per_hour,
+        "precision": point.precision,
         "precision_low": precision[0] if precision else None,
         "precision_high": precision[1] if precision else None,
-        "f1": 2 * found / total if total else None,
+        "f1": point.f1,
         "f1_low": f1[0],
         "f1_high": f1[1],
         "delay_median_s": percentile(delays, 0.5),
