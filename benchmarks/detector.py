@@ -37,7 +37,7 @@ from statistics import mean, median
 import numpy as np
 import polars as pl
 
-from fall_assets.features import FeatureSettings
+from fall_assets.features.settings import FeatureSettings
 from fall_assets.labelling.clips import cut_clips
 from fall_assets.labelling.splits import assign_folds
 from fall_assets.lake import Lake

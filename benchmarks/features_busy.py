@@ -23,8 +23,9 @@ from datetime import date
 from pathlib import Path
 
 from benchmarks.recordings import busy_segments, join
-from fall_assets.features import FeatureSettings, VideoRef, extract_all
-from fall_assets.features.segments import PassFigures
+from fall_assets.features.pool import extract_all
+from fall_assets.features.segments import PassFigures, VideoRef
+from fall_assets.features.settings import FeatureSettings
 from fall_assets.processes import Failed, Message, Program, receive_json, spread
 
 GOAL = 0.9

@@ -21,12 +21,13 @@ from pathlib import Path
 
 from benchmarks.bare_loop import bare
 from benchmarks.recordings import EMPTIES, quiet_hour
-from fall_assets.features import FeatureSettings, VideoRef
 from fall_assets.features.compressed import read_compressed
 from fall_assets.features.extract import Team, extract
 from fall_assets.features.gate import MotionGateSettings, open_stretches
 from fall_assets.features.movenet import MoveNet
 from fall_assets.features.sampling import Plan, Segment
+from fall_assets.features.segments import VideoRef
+from fall_assets.features.settings import FeatureSettings
 
 GATE_GOAL, WHOLE_GOAL = 1 / 8, 1 / 10
 MINUTES = 60

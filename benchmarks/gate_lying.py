@@ -21,8 +21,9 @@ from pathlib import Path
 import polars as pl
 
 from benchmarks.gate_falls import REPOSITORY, Coding, Film, falls_of, load, record
-from fall_assets.features import FeatureSettings, VideoRef
 from fall_assets.features.extract import Team, extract
+from fall_assets.features.segments import VideoRef
+from fall_assets.features.settings import FeatureSettings
 
 FPS, PEER_S, GATED_S = 10.0, 30.0, 60.0
 CODING = Coding("vbr", 2.0)

@@ -34,7 +34,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from fall_assets.features import FeatureSettings
+from fall_assets.features.settings import FeatureSettings
 from fall_assets.labelling.clips import cut_clips
 from fall_assets.labelling.queue import (
     ReviewSettings,

@@ -118,7 +118,7 @@ def main() -> int:
         return 0
     import polars as pl
 
-    from fall_assets.features.segments import Crop
+    from fall_assets.features.crop import Crop
     from fall_assets.lake import Lake
 
     lake = Lake(options.lake)

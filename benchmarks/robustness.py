@@ -22,7 +22,7 @@ from pathlib import Path
 import polars as pl
 
 from benchmarks.label_efficiency import REPOSITORY, prepared
-from fall_assets.features import FeatureSettings
+from fall_assets.features.settings import FeatureSettings
 from fall_assets.labelling.splits import assign_folds
 from fall_assets.lake import Lake
 from fall_assets.learning.algorithms.base import FitContext, Model, Plan

@@ -21,6 +21,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from fall_assets.features.compressed import read_compressed
+from fall_assets.features.crop import Crop
 from fall_assets.features.extractors import Extractor, Part, build
 from fall_assets.features.extractors.base import Samples
 from fall_assets.features.gate import (
@@ -36,7 +37,7 @@ from fall_assets.features.people import People
 from fall_assets.features.pictures import PictureMaker
 from fall_assets.features.quality import quality
 from fall_assets.features.sampling import Plan, SampleClock, Segment
-from fall_assets.features.segments import Crop, PassFigures, SegmentFeatures, VideoRef
+from fall_assets.features.segments import PassFigures, SegmentFeatures, VideoRef
 from fall_assets.features.settings import FeatureSettings, PoseSettings
 from fall_assets.features.tracking import Track
 from fall_assets.features.windows import Measurements, window_rows

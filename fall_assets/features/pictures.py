@@ -15,7 +15,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
-from fall_assets.features.segments import Crop
+from fall_assets.features.crop import Crop
 from fall_assets.features.settings import PictureSettings
 
 if TYPE_CHECKING:

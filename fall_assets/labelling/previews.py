@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from fall_assets.delivery.stills import faces_are_known, unrecognisable
 from fall_assets.errors import PermanentFailureError
+from fall_assets.features.crop import Crop
 from fall_assets.features.packing import unpack_keypoints
 from fall_assets.features.pictures import PictureMaker
-from fall_assets.features.segments import Crop
 from fall_assets.footage.media import open_media, video_stream
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from fall_assets.delivery.stills import still
-from fall_assets.features.segments import Crop
+from fall_assets.features.crop import Crop
 from fall_assets.learning.metrics import ScoredVideo, VideoOutcome, joined, label_at
 from fall_assets.learning.plots import contact_sheet
 from fall_assets.learning.slices import UNKNOWN, Traits

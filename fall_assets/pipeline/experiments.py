@@ -23,9 +23,11 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from fall_assets.errors import PermanentFailureError
-from fall_assets.features import FeatureSettings, VideoRef, extract_all
 from fall_assets.features.extractors import locate
 from fall_assets.features.packing import unpack_sequence
+from fall_assets.features.pool import extract_all
+from fall_assets.features.segments import VideoRef
+from fall_assets.features.settings import FeatureSettings
 from fall_assets.lake.registry import one_row, table
 from fall_assets.learning.algorithms.base import Model
 from fall_assets.learning.attempts import AttemptSettings, GridSettings, environment

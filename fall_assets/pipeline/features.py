@@ -22,15 +22,16 @@ from typing import Self
 import polars as pl
 
 from fall_assets.errors import PassingFailureError, PermanentFailureError
-from fall_assets.features import (
-    FeatureSettings,
+from fall_assets.features.crop import Crop
+from fall_assets.features.pool import WORKER, extract_all
+from fall_assets.features.segments import (
+    TABLES,
+    PassFigures,
     SegmentFeatures,
     SegmentResult,
     VideoRef,
-    extract_all,
 )
-from fall_assets.features.pool import WORKER
-from fall_assets.features.segments import TABLES, Crop, PassFigures
+from fall_assets.features.settings import FeatureSettings
 from fall_assets.footage.buckets import is_address
 from fall_assets.footage.probe import Reason, UnusableFileError
 from fall_assets.footage.store import Footage

@@ -10,7 +10,7 @@ import polars as pl
 
 from fall_assets.delivery.stills import still
 from fall_assets.errors import FallAssetsError
-from fall_assets.features.segments import Crop
+from fall_assets.features.crop import Crop
 from fall_assets.labelling.agreement import agreement
 from fall_assets.labelling.clips import ClipSettings, cut_clips
 from fall_assets.labelling.plots import agreement_plot

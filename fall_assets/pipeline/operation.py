@@ -18,9 +18,10 @@ from fall_assets.delivery.channels import AlertSettings, Channel, LogChannel, We
 from fall_assets.delivery.kinds import Kind, kind_of
 from fall_assets.delivery.stills import still
 from fall_assets.errors import FallAssetsError, PermanentFailureError
+from fall_assets.features.crop import Crop
 from fall_assets.features.extract import Team, extract
 from fall_assets.features.packing import unpack_keypoints
-from fall_assets.features.segments import Crop, VideoRef
+from fall_assets.features.segments import VideoRef
 from fall_assets.features.settings import FeatureSettings
 from fall_assets.footage.probe import probe
 from fall_assets.labelling.zones import zones_at

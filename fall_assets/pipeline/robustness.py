@@ -15,7 +15,9 @@ from pathlib import Path
 import polars as pl
 
 from fall_assets.errors import FallAssetsError
-from fall_assets.features import FeatureSettings, VideoRef, extract_all
+from fall_assets.features.pool import extract_all
+from fall_assets.features.segments import VideoRef
+from fall_assets.features.settings import FeatureSettings
 from fall_assets.lake.registry import table
 from fall_assets.learning.dataset import VideoTruth
 from fall_assets.learning.metrics import VideoOutcome

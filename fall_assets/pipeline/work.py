@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING
 
-from fall_assets.features.segments import Crop
+from fall_assets.features.crop import Crop
 from fall_assets.lake import Lake, Provenance
 from fall_assets.progress import ProgressLog
 from fall_assets.site import Site

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from fall_assets.features import FeatureSettings
 from fall_assets.features.extract import Team
 from fall_assets.features.movenet import MoveNet
+from fall_assets.features.settings import FeatureSettings
 
 
 @pytest.fixture(scope="session")

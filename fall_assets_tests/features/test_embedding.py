@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from torch.nn import functional
 
 from fall_assets.errors import PermanentFailureError
+from fall_assets.features.crop import Crop
 from fall_assets.features.extractors import Samples, build, locate
 from fall_assets.features.extractors import weights as weights_module
 from fall_assets.features.extractors.backbones import Backbone, best_device
@@ -39,7 +40,6 @@ from fall_assets.features.extractors.weights import (
     sha256_of,
 )
 from fall_assets.features.pictures import PictureMaker
-from fall_assets.features.segments import Crop
 from fall_assets.features.settings import LITE0, EmbeddingSettings, FeatureSettings
 from fall_assets_tests.footage_samples import SAMPLES, needs_samples
 

@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from polars.testing import assert_frame_equal
 
 from fall_assets.errors import PermanentFailureError
-from fall_assets.features import FeatureSettings, SegmentFeatures, VideoRef
+from fall_assets.features.crop import Crop
 from fall_assets.features.extract import Team, extract
 from fall_assets.features.packing import unpack_boxes, unpack_keypoints
 from fall_assets.features.pictures import PictureMaker
 from fall_assets.features.segment_file import UnreadableSegmentError
-from fall_assets.features.segments import Crop
+from fall_assets.features.segments import SegmentFeatures, VideoRef
+from fall_assets.features.settings import FeatureSettings
 from fall_assets.lake.registry import table
 from fall_assets.lake.validation import validate
 from fall_assets_tests.features.clips import every, moving_box, plain, write_clip

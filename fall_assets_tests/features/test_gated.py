@@ -15,14 +15,18 @@ import pytest
 from numpy.typing import NDArray
 from polars.testing import assert_frame_equal
 
-from fall_assets.features import FeatureSettings, VideoRef
 from fall_assets.features import extract as extraction
 from fall_assets.features.compressed import read_compressed
 from fall_assets.features.extract import Team, extract
 from fall_assets.features.gate import CompressedFacts, MotionGateSettings, Stretch
 from fall_assets.features.people import People
-from fall_assets.features.segments import TABLES
-from fall_assets.features.settings import MotionSettings, PictureSettings, PoseSettings
+from fall_assets.features.segments import TABLES, VideoRef
+from fall_assets.features.settings import (
+    FeatureSettings,
+    MotionSettings,
+    PictureSettings,
+    PoseSettings,
+)
 from fall_assets.lake.registry import table
 from fall_assets.lake.validation import validate
 from fall_assets_tests.features.clips import moving_box

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from fall_assets.errors import PermanentFailureError
-from fall_assets.features import FeatureSettings
 from fall_assets.features.movenet import (
     CACHE_VARIABLE,
     NETWORK_VARIABLE,
@@ -18,7 +17,7 @@ from fall_assets.features.movenet import (
     network_sha256,
     pose_network_path,
 )
-from fall_assets.features.settings import MOVENET_SHA256, MotionSettings
+from fall_assets.features.settings import MOVENET_SHA256, FeatureSettings, MotionSettings
 from fall_assets_tests.features.clips import plain
 
 

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from fall_assets.features.crop import Crop
 from fall_assets.features.movenet import MoveNet
 from fall_assets.features.people import People, lying
 from fall_assets.features.pictures import PictureMaker
-from fall_assets.features.segments import Crop
 from fall_assets_tests.footage_samples import SAMPLES, needs_samples
 
 # An upright person of height 1 as pixels from the middle of the hips; y goes down.

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from fall_assets.features import pictures
+from fall_assets.features.crop import Crop
 from fall_assets.features.pictures import PictureMaker, adjusted
-from fall_assets.features.segments import Crop
 from fall_assets.features.settings import PictureSettings
 from fall_assets_tests.features.clips import plain, write_clip
 

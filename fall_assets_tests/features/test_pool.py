@@ -16,10 +16,11 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from fall_assets.errors import PermanentFailureError
-from fall_assets.features import FeatureSettings, SegmentResult, VideoRef, extract_all
 from fall_assets.features.extract import Team, extract
 from fall_assets.features.movenet import pose_network_path
-from fall_assets.features.segments import TABLES
+from fall_assets.features.pool import extract_all
+from fall_assets.features.segments import TABLES, SegmentResult, VideoRef
+from fall_assets.features.settings import FeatureSettings
 from fall_assets_tests.features.clips import moving_box, write_clip
 
 psutil: Any = pytest.importorskip("psutil", reason="psutil is needed to look at processes")
@@ -124,7 +125,9 @@ def test_no_process_is_left_where_the_results_are_not_wanted(tmp_path: Path, cli
 def test_workers_end_when_the_parent_is_killed(tmp_path: Path, clip: Path) -> None:
     program = (
         "import sys; from datetime import date; from pathlib import Path\n"
-        "from fall_assets.features import FeatureSettings, VideoRef, extract_all\n"
+        "from fall_assets.features.pool import extract_all\n"
+        "from fall_assets.features.segments import VideoRef\n"
+        "from fall_assets.features.settings import FeatureSettings\n"
         "videos = [VideoRef(Path(sys.argv[1]), '0' * 64, 'c', date(2026, 3, 1))] * 1000\n"
         "for _ in extract_all(videos, [FeatureSettings()]): print('one', flush=True)\n"
     )
@@ -162,7 +165,9 @@ def test_a_script_without_a_main_guard_can_call_it(tmp_path: Path, clip: Path) -
     script = tmp_path / "script.py"
     script.write_text(
         "import sys; from datetime import date; from pathlib import Path\n"
-        "from fall_assets.features import FeatureSettings, VideoRef, extract_all\n"
+        "from fall_assets.features.pool import extract_all\n"
+        "from fall_assets.features.segments import VideoRef\n"
+        "from fall_assets.features.settings import FeatureSettings\n"
         "video = VideoRef(Path(sys.argv[1]), '0' * 64, 'c', date(2026, 3, 1))\n"
         "print([r.error for r in extract_all([video], [FeatureSettings()])])\n"
     )

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fall_assets.errors import PermanentFailureError
-from fall_assets.features.segments import Crop
+from fall_assets.features.crop import Crop
 from fall_assets.features.settings import (
     KINDS,
     EmbeddingSettings,

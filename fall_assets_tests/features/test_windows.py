@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fall_assets.features import FeatureSettings
 from fall_assets.features.people import People
 from fall_assets.features.quality import Quality
+from fall_assets.features.settings import FeatureSettings
 from fall_assets.features.tracking import Track
 from fall_assets.features.windows import Measurements, window_rows, window_spans
 

@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 
-from fall_assets.features import FeatureSettings, VideoRef, extract_all
+from fall_assets.features.pool import extract_all
+from fall_assets.features.segments import VideoRef
+from fall_assets.features.settings import FeatureSettings
 from fall_assets.footage.discovery import find
 from fall_assets.footage.intake import Intake, inspect_day
 from fall_assets.footage.probe import UnusableFileError

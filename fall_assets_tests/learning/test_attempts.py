@@ -8,8 +8,12 @@ from typing import Any
 
 import pytest
 
-from fall_assets.features import FeatureSettings
-from fall_assets.features.settings import EmbeddingSettings, MotionSettings, PictureSettings
+from fall_assets.features.settings import (
+    EmbeddingSettings,
+    FeatureSettings,
+    MotionSettings,
+    PictureSettings,
+)
 from fall_assets.learning.algorithms import registry
 from fall_assets.learning.algorithms.registry import AlgorithmError, settings_of
 from fall_assets.learning.attempts import (

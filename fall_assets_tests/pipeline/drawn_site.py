@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from fall_assets.features import FeatureSettings
 from fall_assets.features.packing import pack_sequence
-from fall_assets.features.settings import MotionSettings
+from fall_assets.features.settings import FeatureSettings, MotionSettings
 from fall_assets.lake import Lake
 from fall_assets.lake.registry import table
 from fall_assets.learning.attempts import GridSettings

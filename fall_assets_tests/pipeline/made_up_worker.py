@@ -102,7 +102,7 @@ def _harm(word: str, video: VideoRef) -> None:
 
 
 def _version(settings: dict[str, Any]) -> str:
-    from fall_assets.features import FeatureSettings
+    from fall_assets.features.settings import FeatureSettings
 
     return FeatureSettings.from_dict(settings).version
 

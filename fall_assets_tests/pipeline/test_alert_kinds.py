@@ -15,9 +15,9 @@ import pytest
 
 from fall_assets.assets import operation as operation_assets
 from fall_assets.delivery.channels import AlertSettings, WardChoice
-from fall_assets.features import FeatureSettings
+from fall_assets.features.crop import Crop
 from fall_assets.features.packing import pack_boxes, pack_keypoints
-from fall_assets.features.segments import Crop
+from fall_assets.features.settings import FeatureSettings
 from fall_assets.lake.registry import TABLES
 from fall_assets.learning.events import EventSettings
 from fall_assets.pipeline import operation

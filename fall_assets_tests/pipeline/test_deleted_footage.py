@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from fall_assets.errors import PermanentFailureError
-from fall_assets.features import FeatureSettings
+from fall_assets.features.settings import FeatureSettings
 from fall_assets.lake.registry import table
 from fall_assets.learning.events import EventSettings
 from fall_assets.pipeline import operation

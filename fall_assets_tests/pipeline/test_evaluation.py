@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from fall_assets.delivery.stills import StillError
-from fall_assets.features.segments import Crop
+from fall_assets.features.crop import Crop
 from fall_assets.lake import Lake, Provenance
 from fall_assets.lake.registry import table
 from fall_assets.learning.contact_sheets import moments, take

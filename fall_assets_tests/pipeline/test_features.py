@@ -22,8 +22,8 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from fall_assets.errors import PassingFailureError, PermanentFailureError
-from fall_assets.features import FeatureSettings
 from fall_assets.features.segments import TABLES
+from fall_assets.features.settings import FeatureSettings
 from fall_assets.footage.sources import SourceSettings
 from fall_assets.lake import Lake
 from fall_assets.pipeline import features

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from fall_assets.features import FeatureSettings
+from fall_assets.features.settings import FeatureSettings
 from fall_assets.labelling.automatic import EVERY_FOLD
 from fall_assets.labelling.queue import ReviewSettings
 from fall_assets.lake import Lake

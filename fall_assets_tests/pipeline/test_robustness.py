@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fall_assets.features import FeatureSettings
+from fall_assets.features.settings import FeatureSettings
 from fall_assets.learning.dataset import VideoTruth
 from fall_assets.learning.events import EventSettings
 from fall_assets.learning.metrics import VideoOutcome, outcome

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fall_assets.features.crop import Crop
 from fall_assets.features.pictures import PictureMaker
 from fall_assets.features.sampling import SampleClock, Segment
-from fall_assets.features.segments import Crop
 from fall_assets.features.settings import PictureSettings
 from fall_assets.learning.algorithms.base import MissingInputError
 from fall_assets.learning.inputs import SegmentInputs
