@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -23,14 +22,12 @@ import numpy as np
 from fall_assets.errors import PermanentFailureError
 from fall_assets.learning.algorithms.base import Scores
 from fall_assets.learning.events import Event, EventSettings, to_events
+from fall_assets.learning.scoring import FeatureSetError, score_tracks
 from fall_assets.learning.windows import (
     Floats,
     SegmentTracks,
     WindowSettings,
     pose_features,
-    scored_ends,
-    seen,
-    window_at,
 )
 
 if TYPE_CHECKING:
@@ -45,10 +42,6 @@ _BATCH = 512
 
 class DetectorFileError(PermanentFailureError):
     """A saved detector is missing, damaged or of another format."""
-
-
-class FeatureSetError(PermanentFailureError):
-    """Tracks were made by another feature set than the detector learned from."""
 
 
 @dataclass(frozen=True)
@@ -111,34 +104,10 @@ class Detector:
     def scores(self, tracks: SegmentTracks) -> Scores:
         """Scores of one segment: the highest of all people's at every scored moment.
 
-        A person seen in fewer than `windows.min_seen` samples of a window is not scored there.
-
         Raises:
             FeatureSetError: where the tracks are sampled at another rate.
         """
-        if not math.isclose(tracks.rate_hz, self.windows.rate_hz):
-            raise FeatureSetError(
-                f"tracks of {tracks.video_id} hold {tracks.rate_hz} samples per second, "
-                f"the detector needs {self.windows.rate_hz}: compute its features again"
-            )
-        ends = scored_ends(tracks.duration_s, self.windows)
-        score = np.zeros(len(ends))
-        who: list[int | None] = [None] * len(ends)
-        for track in tracks.tracks:
-            windows = [window_at(track, end_s, self.windows) for end_s in ends]
-            usable = [
-                place
-                for place, window in enumerate(windows)
-                if seen(window).sum() >= self.windows.min_seen
-            ]
-            if not usable:
-                continue
-            aspect = np.full(len(usable), tracks.aspect, np.float32)
-            own = self.score_windows(np.stack([windows[place] for place in usable]), aspect)
-            for place, value in zip(usable, own.tolist(), strict=True):
-                if who[place] is None or value > score[place]:
-                    score[place], who[place] = value, track.number
-        return Scores(np.asarray(ends, np.float64), score, tuple(who))
+        return score_tracks(tracks, self.windows, self.score_windows)
 
     def detect(self, tracks: SegmentTracks) -> list[Event]:
         """The falls that the detector sees in one segment."""

@@ -20,7 +20,7 @@ from fall_assets.learning.dataset import (
     falls_of,
     training_windows,
 )
-from fall_assets.learning.detector import Detector, DetectorFileError, FeatureSetError, digest
+from fall_assets.learning.detector import Detector, DetectorFileError, digest
 from fall_assets.learning.evaluate import (
     CrossValidation,
     TooFewFoldsError,
@@ -30,6 +30,7 @@ from fall_assets.learning.evaluate import (
     train_final,
 )
 from fall_assets.learning.metrics import event_metrics
+from fall_assets.learning.scoring import FeatureSetError
 from fall_assets.learning.training import TooLittleDataError, train
 from fall_assets.learning.windows import Floats, SegmentTracks, Track, WindowSet, seen, window_at
 from fall_assets_tests.learning.people import (
