@@ -73,6 +73,8 @@ docs: setup ## Write the data dictionary from the schema registry.
 lock: setup ## Pin all versions anew, without index addresses.
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --extra dev \
 	  --no-annotate --no-emit-index-url --no-emit-find-links pyproject.toml -o requirements.lock
+	@# That it is for Python 3.11 need not stand on every line.
+	sed -i -E "s/ ; python_full_version < '3.12'( and )?/ ; /; s/ ; $$//" requirements.lock
 
 clean: ## Remove the simulated site, all lakes and all state below data/.
 	find data -mindepth 1 -maxdepth 1 -type d -exec rm -rf {} +

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import click
 
 from fall_assets.commands.alerts import alerts
+from fall_assets.commands.edge import edge
 from fall_assets.commands.frames import frames
 from fall_assets.commands.holds import hold
 from fall_assets.commands.labels import labels
@@ -46,14 +47,15 @@ def main() -> None:
     """Detect patient falls in hospital video, and keep detecting them."""
 
 
-for group in (alerts, frames, hold, labels, quarantine, reproduce, review):
+for group in (alerts, edge, frames, hold, labels, quarantine, reproduce, review):
     main.add_command(group)
 
 
 @main.command()
 @click.option("--seed", default=7, show_default=True, help="Seed of the simulated hospital.")
-def run(seed: int) -> None:
-    """Once around the loop, then a summary.
+@click.option("--package/--no-package", default=True, help="Whether to pack what came out of it.")
+def run(seed: int, package: bool) -> None:
+    """Once around the loop, pack the model for the boxes, then a summary.
 
     Footage comes from FALL_FOOTAGE; without it a simulated hospital is made below the site's
     folder.
@@ -81,6 +83,9 @@ def run(seed: int) -> None:
         "lifecycle",
         {RANGE_START_TAG: days[0].isoformat(), RANGE_END_TAG: days[-1].isoformat()},
     )
+    if package and not status:
+        click.echo("packing the registered version for the boxes beside the cameras")
+        status = run_job(site, "packaging", {})
     click.echo()
     for line in summary(site, Lake(site.lake_root), days):
         click.echo(line)

@@ -12,6 +12,8 @@ FEATURES = dg.AssetSelection.assets(
 LEARNING = dg.AssetSelection.assets("training_set", "candidate_model", "evaluation")
 STUDIES = dg.AssetSelection.assets("experiments", "tuning_study")
 DELIVERY = dg.AssetSelection.assets("registered_model", "drift_reference")
+PACKAGING = dg.AssetSelection.assets("edge_package")
+WARD = dg.AssetSelection.assets("edge_inbox", "camera_health")
 OPERATION = dg.AssetSelection.assets(
     "predictions", "alerts", "drift_report", "automatic_labels", "review_queue"
 )
@@ -24,8 +26,9 @@ LEARNING_TAGS = {"fall_assets/learning": "true"}
 
 lifecycle = dg.define_asset_job(
     "lifecycle",
-    # Deleting footage is a decision of its own; studies take as long as one lets them.
-    selection=dg.AssetSelection.all() - RETENTION - STUDIES,
+    # Deleting footage is a decision of its own; studies take as long as one lets them; a package is
+    # made of what came out of it.
+    selection=dg.AssetSelection.all() - RETENTION - STUDIES - PACKAGING,
     description=(
         "Once around the loop, over a range of days (tags dagster/asset_partition_range_start "
         "and _end). The newest day is held back from learning: it plays today."
@@ -82,6 +85,21 @@ tuning = dg.define_asset_job(
     tags=LEARNING_TAGS,
 )
 
+packaging = dg.define_asset_job(
+    "packaging",
+    selection=PACKAGING,
+    description="Pack the newest registered version for the boxes beside the cameras.",
+    executor_def=dg.in_process_executor,
+)
+
+ward = dg.define_asset_job(
+    "ward",
+    selection=WARD | LABELLING,
+    partitions_def=DAYS,
+    description="Take in what boxes and wards sent to the gateway; answers become labels.",
+    executor_def=dg.in_process_executor,
+)
+
 retention = dg.define_asset_job(
     "retention",
     selection=RETENTION,
@@ -104,6 +122,8 @@ ALL_JOBS = [
     retraining,
     model_selection,
     tuning,
+    packaging,
+    ward,
     retention,
     maintenance,
 ]

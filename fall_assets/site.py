@@ -20,6 +20,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 from fall_assets.delivery.channels import AlertSettings
 from fall_assets.delivery.gate import GateSettings
+from fall_assets.delivery.gateway import GatewaySettings
 from fall_assets.drift.report import DriftSettings
 from fall_assets.drift.retraining import RetrainingSettings
 from fall_assets.errors import PermanentFailureError
@@ -138,6 +139,7 @@ class SiteSettings:
     learning: LearningChoices = field(default_factory=LearningChoices)
     gate: GateSettings = field(default_factory=GateSettings)
     alerts: AlertSettings = field(default_factory=AlertSettings)
+    gateway: GatewaySettings = field(default_factory=GatewaySettings)
     drift: DriftSettings = field(default_factory=DriftSettings)
     retraining: RetrainingSettings = field(default_factory=RetrainingSettings)
 

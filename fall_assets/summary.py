@@ -25,6 +25,13 @@ def summary(site: Site, lake: Lake, days: Sequence[date]) -> Iterator[str]:
     yield f"clips per label:   {_counts(clips, 'label')}"
     yield f"                   {_counts(clips.with_columns(target=_TARGET), 'target')}"
     yield from _model(lake)
+    packages = lake.read("edge_packages").sort("sequence")
+    if packages.height:
+        package = packages.row(-1, named=True)
+        yield (
+            f"package for boxes: {package['sequence']} of version {package['model_version']}, "
+            f"{package['archive_bytes'] / 1e6:.0f} MB ({package['archive']})"
+        )
     alerts = lake.read("alerts", days=wanted)
     yield f"alerts raised:     {alerts.height} over {len(wanted)} days"
     reports = lake.read("drift_report", days=wanted).sort("day")

@@ -1,10 +1,11 @@
-"""Delivery: the registry."""
+"""Delivery: the registry, and the package for the boxes."""
 
 import dagster as dg
 
-from fall_assets.assets.support import working
+from fall_assets.assets.support import markdown_table, row_metadata, working
 from fall_assets.automation.conditions import when_learning_material_changed
 from fall_assets.pipeline.delivery import register_candidate
+from fall_assets.pipeline.edge import build_edge_package
 from fall_assets.resources.site import SiteResource
 
 
@@ -26,5 +27,30 @@ def registered_model(
             "MLflow run": registered.run_id,
             "registered by this run": registered.is_new,
             "reason": registered.reason,
+        }
+    )
+
+
+@dg.asset(deps=["registered_model", "pose_tracks", "clips"], kinds={"onnx"})
+def edge_package(
+    context: dg.AssetExecutionContext, site: SiteResource
+) -> dg.MaterializeResult[None]:
+    """The newest version as a signed program for the boxes; it scores as its model does."""
+    with working(context, site) as work:
+        packaged = build_edge_package(work)
+    package = packaged.package
+    return dg.MaterializeResult(
+        metadata={
+            **row_metadata(packaged.parity, by=["camera_id"]),
+            "built by this run": packaged.is_new,
+            "version": package["model_version"],
+            "sequence": package["sequence"],
+            "archive": package["archive"],
+            "archive MB": round(package["archive_bytes"] / 1e6, 1),
+            "MB on the box": round(package["unpacked_bytes"] / 1e6, 1),
+            "seconds to first score": round(package["start_s"], 2),
+            "largest difference of a score": package["largest_difference"],
+            "number format": f"{package['precision']} ({package['reason']})",
+            "variants": markdown_table(packaged.variants.to_dicts()),
         }
     )

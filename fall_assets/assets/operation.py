@@ -14,6 +14,7 @@ from fall_assets.assets.support import (
 from fall_assets.automation.conditions import when_upstream_changed
 from fall_assets.partitions import DAYS
 from fall_assets.pipeline.collection import collect_health
+from fall_assets.pipeline.gateway import receive
 from fall_assets.pipeline.operation import predict, raise_alerts
 from fall_assets.resources.site import SiteResource
 
@@ -71,11 +72,30 @@ def alerts(context: dg.AssetExecutionContext, site: SiteResource) -> dg.Material
     )
 
 
-@dg.asset(deps=["cameras"], partitions_def=DAYS, backfill_policy=SINGLE_RUN, kinds={"csv"})
+@dg.asset(deps=["cameras"])
+def edge_inbox(context: dg.AssetExecutionContext, site: SiteResource) -> dg.MaterializeResult[None]:
+    """What boxes and wards told the gateway since the last time: alerts, answers, telemetry."""
+    with working(context, site) as work:
+        received = receive(work)
+    return dg.MaterializeResult(
+        metadata={
+            "new rows": dg.MetadataValue.json(dict(received.rows)),
+            "days": ", ".join(map(str, sorted(received.days))) or "none",
+            "gateway": work.site.settings.gateway.url or "none: set url in [gateway] of site.toml",
+        }
+    )
+
+
+@dg.asset(
+    deps=["cameras", "edge_inbox"],
+    partitions_def=DAYS,
+    backfill_policy=SINGLE_RUN,
+    kinds={"csv"},
+)
 def camera_health(
     context: dg.AssetExecutionContext, site: SiteResource
 ) -> dg.MaterializeResult[None]:
-    """Telemetry of the cameras' boxes: processor, memory, bandwidth, power."""
+    """Telemetry of the cameras' boxes: processor, bandwidth, frames, the stream's state."""
     with working(context, site) as work:
         rows = pl.concat([collect_health(work, day) for day in days_of(context)])
     worst = rows.group_by("camera_id").agg(
@@ -83,6 +103,10 @@ def camera_health(
         pl.col("memory_percent").max().round(1).alias("highest memory %"),
         pl.col("bandwidth_kbps").mean().round(0).alias("mean kbit/s"),
         (pl.col("power") != "mains").sum().alias("reports not on mains"),
+        pl.col("fps_measured").median().round(1).alias("median frames/s"),
+        pl.col("gate_duty").mean().round(3).alias("gate open"),
+        pl.col("state").last().alias("state"),
+        pl.col("model_version").last().alias("model"),
     )
     return dg.MaterializeResult(
         metadata={

@@ -7,8 +7,11 @@ import dagster as dg
 Condition = dg.AutomationCondition[Any]
 
 # What is not by day would ask for every day that ever was. A new model, camera or zone changes what
-# later days get; past days are recomputed by a person or a backfill.
-_NOT_BY_DAY = dg.AssetSelection.assets("cameras", "zones", "registered_model", "drift_reference")
+# later days get; past days are recomputed by a person or a backfill. The gateway's inbox has a
+# sensor, which knows the days that its rows speak of.
+_NOT_BY_DAY = dg.AssetSelection.assets(
+    "cameras", "zones", "registered_model", "drift_reference", "edge_inbox"
+)
 
 
 def when_upstream_changed() -> Condition:

@@ -1,4 +1,4 @@
-"""Sensors: new footage, changed labels, drift. A tick is cheap however long the history is.
+"""Sensors: new footage, changed labels, the gateway, drift. Cheap however long the history is.
 
 What belongs here: turning what was seen into run requests. The decisions are pure functions of
 the domain packages.
@@ -14,6 +14,7 @@ import dagster as dg
 import polars as pl
 
 from fall_assets import jobs
+from fall_assets.delivery.gateway import Gateway, Inbox, platform_token
 from fall_assets.drift.retraining import DriftDay, Retraining, decide
 from fall_assets.errors import FallAssetsError
 from fall_assets.footage.discovery import new_since
@@ -26,6 +27,7 @@ from fall_assets.resources.site import SiteResource
 DRIFT_ID_TAG = "fall_assets/drift_id"
 REASON_TAG = "fall_assets/reason"
 _TAG_LENGTH = 255
+INBOXES: tuple[Inbox, ...] = ("answers", "alerts", "reports")
 
 _FEW_DAYS = 8
 """A tick that finds changes on more days than these looks up what the lake knows of them."""
@@ -143,6 +145,81 @@ def drift_sensor(
     return dg.SensorResult(run_requests=[request])
 
 
+@dg.sensor(
+    job=jobs.packaging,
+    minimum_interval_seconds=60,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+)
+def packaging_sensor(
+    context: dg.SensorEvaluationContext, site: SiteResource
+) -> dg.SensorResult | dg.SkipReason:
+    """Pack a version that was registered and is not packaged yet, once.
+
+    A package that differs from its model fails its run and is not asked for again by this sensor:
+    somebody must look.
+    """
+    lake = site.lake()
+    registered = lake.read("registered_model", columns=["model_version", "registered_utc"])
+    if registered.is_empty():
+        return dg.SkipReason("no version is registered yet")
+    newest: str = registered.sort("registered_utc")["model_version"][-1]
+    packaged = lake.read("edge_packages", columns=["model_version"])["model_version"]
+    if newest in packaged.to_list():
+        return dg.SkipReason(f"version {newest} is packaged")
+    request = dg.RunRequest(
+        run_key=f"package-{newest}", tags={REASON_TAG: f"version {newest} was registered"}
+    )
+    return dg.SensorResult(run_requests=[request])
+
+
+@dg.sensor(
+    job=jobs.ward,
+    minimum_interval_seconds=30,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+)
+def gateway_sensor(
+    context: dg.SensorEvaluationContext, site: SiteResource
+) -> dg.SensorResult | dg.SkipReason:
+    """Take in what the ward answered, at once, and the boxes' telemetry now and then.
+
+    Each day that a new alert or answer speaks of is asked for; telemetry asks for today, every
+    `reports_every_min`. A gateway that is away fails the tick, which says so; what it holds waits
+    there. Nothing is lost where a run fails: the lake, not this cursor, knows what it has.
+    """
+    place = site.site()
+    if not place.settings.gateway.url:
+        return dg.SkipReason("the site has no gateway")
+    now = datetime.now(UTC)
+    seen = {"answers": 0, "alerts": 0, "reports": 0, "reports_s": 0.0}
+    seen |= json.loads(context.cursor or "{}")
+    with Gateway(place.settings.gateway.url, platform_token(place.root)) as gateway:
+        new = {what: gateway.page(what, int(seen[what])) for what in INBOXES}
+    days = {
+        datetime.fromisoformat(row["raised_utc"]).astimezone(UTC).date()
+        for what in ("answers", "alerts")
+        for row in new[what]
+    }
+    due_s = seen["reports_s"] + 60 * place.settings.gateway.reports_every_min
+    if new["reports"] and now.timestamp() >= due_s:
+        days.add(now.date())
+        seen["reports_s"] = now.timestamp()
+    for what, rows in new.items():
+        seen[what] = max([int(seen[what]), *(int(row["id"]) for row in rows)])
+    state = json.dumps(seen)
+    requests = [
+        dg.RunRequest(
+            partition_key=day.isoformat(),
+            run_key=f"ward-{day}-{_hash(state)}",
+            tags={REASON_TAG: f"{len(new['answers'])} answers, {len(new['alerts'])} alerts"},
+        )
+        for day in sorted(days)
+        if DAYS.has_partition_key(day.isoformat())
+    ]
+    if not requests:
+        return dg.SensorResult(skip_reason="nothing new at the gateway", cursor=state)
+    return dg.SensorResult(run_requests=requests, cursor=state)
+
+
 def _known_files(lake: Lake, days: list[date]) -> dict[str, str | None]:
     """Files that were taken in or set aside for good, with their fingerprints."""
     columns = ["path", "fingerprint"]
@@ -199,4 +276,4 @@ def _retrainings(instance: dg.DagsterInstance) -> list[Retraining]:
     ]
 
 
-ALL_SENSORS = [footage_sensor, label_sensor, drift_sensor]
+ALL_SENSORS = [footage_sensor, label_sensor, gateway_sensor, packaging_sensor, drift_sensor]

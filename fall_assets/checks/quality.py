@@ -178,3 +178,70 @@ def every_camera_is_alive(
         description=f"look at {', '.join(troubled)}" if troubled else "all cameras report",
         metadata={"silent": silent, "off or without a stream": sorted(off["camera_id"])},
     )
+
+
+_BLIND = ("lost", "frozen", "black", "moved")
+
+
+@dg.asset_check(asset="camera_health", partitions_def=DAYS)
+def no_camera_is_blind(
+    context: dg.AssetCheckExecutionContext, site: SiteResource
+) -> dg.AssetCheckResult:
+    """Cameras whose newest report says that nothing can be seen: lost, frozen, black or moved."""
+    latest = _latest(site, context)
+    blind = latest.filter(pl.col("state").is_in(_BLIND)).sort("camera_id")
+    told = [
+        f"{row['camera_id']} is {row['state']} since {row['since_utc']:%Y-%m-%d %H:%M} UTC"
+        for row in blind.iter_rows(named=True)
+    ]
+    return dg.AssetCheckResult(
+        passed=not told,
+        severity=WARN,
+        description="; ".join(told) or "every camera that a box watches is seen",
+        metadata={"blind": blind["camera_id"].to_list()},
+    )
+
+
+@dg.asset_check(asset="camera_health", partitions_def=DAYS)
+def no_camera_is_starved(
+    context: dg.AssetCheckExecutionContext, site: SiteResource
+) -> dg.AssetCheckResult:
+    """Cameras that bring less than half of the pictures that they should: a silent failure."""
+    reports = site.lake().read("camera_health", days=days_of(context))
+    known = reports.filter(pl.col("fps_expected") > 0, pl.col("fps_measured").is_not_null())
+    rates = known.group_by("camera_id").agg(
+        pl.col("fps_measured").median(), pl.col("fps_expected").median()
+    )
+    starved = rates.filter(2 * pl.col("fps_measured") < pl.col("fps_expected")).sort("camera_id")
+    told = [
+        f"{camera} brings {measured:.1f} of {expected:g} pictures/s"
+        for camera, measured, expected in starved.iter_rows()
+    ]
+    return dg.AssetCheckResult(
+        passed=not told,
+        severity=WARN,
+        description="; ".join(told) or "every camera brings the pictures that it should",
+        metadata={"starved": starved["camera_id"].to_list()},
+    )
+
+
+@dg.asset_check(asset="edge_inbox")
+def boxes_run_what_they_were_given(site: SiteResource) -> dg.AssetCheckResult:
+    """Boxes whose newest word on a package is that they refused it or went back."""
+    latest = site.lake().read("edge_updates").sort("number").group_by("box").last()
+    unwilling = latest.filter(pl.col("state").is_in(["refused", "rolled_back"])).sort("box")
+    told = [
+        f"{row['box']} {row['state'].replace('_', ' ')} {row['package'][:12]}: {row['detail']}"
+        for row in unwilling.iter_rows(named=True)
+    ]
+    return dg.AssetCheckResult(
+        passed=not told,
+        severity=WARN,
+        description="; ".join(told) or "no box refused its package",
+        metadata={"boxes": unwilling["box"].to_list()},
+    )
+
+
+def _latest(site: SiteResource, context: dg.AssetCheckExecutionContext) -> pl.DataFrame:
+    reports = site.lake().read("camera_health", days=days_of(context))
+    return reports.sort("at_utc").group_by("camera_id").last()

@@ -25,7 +25,7 @@ def read_telemetry(landing: Path, day: date) -> tuple[pl.DataFrame, list[str]]:
     """Read one day's telemetry.
 
     `telemetry/2026-03-01.csv` has the columns camera_id, at_utc (ISO 8601; without a zone it is
-    UTC), cpu_percent, memory_percent, bandwidth_kbps and power (mains, battery, off).
+    UTC), cpu_percent, memory_percent, bandwidth_kbps and power (mains, battery, off, unknown).
 
     Returns:
         Rows of the table `camera_health`, sorted by camera and time, and the lines that were left

@@ -100,6 +100,7 @@ def read_labels(
     videos: pl.DataFrame,
     sightings: pl.DataFrame | None = None,
     rule: str = "priority",
+    also: Iterable[Statement] = (),
 ) -> LabelReading:
     """Read every label file of a landing folder.
 
@@ -112,6 +113,7 @@ def read_labels(
         videos: rows of the table `videos`; labels of other videos are counted, not returned.
         sightings: path and video_id of the table `sightings`: other names of the same videos.
         rule: what holds where annotators differ, one of RESOLUTION_RULES.
+        also: statements that stand in no file, as staff's answers.
 
     Returns:
         Labels sorted by day, camera, video and start; problems sorted by file and line.
@@ -120,6 +122,7 @@ def read_labels(
     reading.take(site_statements(landing, videos, sightings))
     for name in DATASETS:
         reading.take(dataset_statements(landing, name))
+    reading.take(also)
     return reading.finish(rule)
 
 

@@ -139,6 +139,15 @@ ZONE_KINDS = ("room", "bed", "chair", "door", "floor")
 ALERT_KINDS = ("fall", "fall_onto_bed", "fall_out_of_bed")
 """What `delivery.kinds` tells apart."""
 
+WARD_ANSWERS = ("going", "fall", "false_alarm", "help")
+"""What the ward's page lets staff say of an alert."""
+
+STREAM_STATES = ("starting", "ok", "lost", "frozen", "black", "moved", "starved", "wrong_clock")
+"""What a box says of a camera's stream."""
+
+PRECISIONS = ("float32", "int8")
+"""Number formats of a packaged network."""
+
 VIEWS = ("level", "corner", "ceiling", "unknown")
 
 _LABEL_DETAILS = (
@@ -228,6 +237,31 @@ _WINDOW_FIGURES = (
 """Figures of one window; `features` and `drift_reference` share them."""
 
 WINDOW_FIGURES = tuple(column.name for column in _WINDOW_FIGURES)
+
+_BOX = Column("box", TEXT, "The box beside the cameras.")
+
+_STREAM_HEALTH = (
+    Column("box", TEXT, "The box that tells; null in telemetry files.", nullable=True),
+    Column("temperature_c", REAL, "Hottest sensor of the box.", "°C", nullable=True),
+    Column("frames_expected", WHOLE, "Frames since the report before.", nullable=True, minimum=0),
+    Column("frames_decoded", WHOLE, "Of them, those that came.", nullable=True, minimum=0),
+    Column("fps_expected", REAL, "What the camera is set to.", "1/s", nullable=True, minimum=0),
+    Column("fps_measured", REAL, "What came.", "1/s", nullable=True, minimum=0),
+    Column(
+        "gate_duty",
+        REAL,
+        "Share of the time in which the motion gate was open.",
+        "0-1",
+        nullable=True,
+        minimum=0,
+        maximum=1,
+    ),
+    Column("model_version", TEXT, "What judges the stream.", nullable=True),
+    Column("state", TEXT, "Of the stream.", nullable=True, allowed=STREAM_STATES),
+    Column("since_utc", MOMENT, "Since when it is in that state.", "UTC", nullable=True),
+    Column("clock_offset_s", REAL, "The camera's clock less the box's.", "s", nullable=True),
+    Column("outbox", WHOLE, "Alerts that wait to be sent.", nullable=True, minimum=0),
+)
 
 _TABLES = (
     Table(
@@ -1223,10 +1257,157 @@ _TABLES = (
             Column("cpu_percent", REAL, "Processor in use.", "%", minimum=0, maximum=100),
             Column("memory_percent", REAL, "Memory in use.", "%", minimum=0, maximum=100),
             Column("bandwidth_kbps", REAL, "Stream's bandwidth.", "kbit/s", minimum=0),
-            Column("power", TEXT, "Power state.", allowed=("mains", "battery", "off")),
+            Column("power", TEXT, "Power state.", allowed=("mains", "battery", "off", "unknown")),
+            *_STREAM_HEALTH,
         ),
         key=("camera_id", "at_utc"),
         by_day=True,
+    ),
+    Table(
+        "edge_alerts",
+        "edge_inbox",
+        "operation",
+        "Alerts that boxes raised on live streams, as the gateway took them.",
+        (
+            _DAY,
+            Column("alert_id", TEXT, "Made by the box; the gateway counts it once."),
+            Column("number", WHOLE, "The gateway's running number.", minimum=1),
+            _BOX,
+            _CAMERA,
+            _MODEL,
+            Column("start_utc", MOMENT, "When the event starts.", "UTC"),
+            Column("raised_utc", MOMENT, "When the score crossed the threshold.", "UTC"),
+            Column("received_utc", MOMENT, "When the gateway had it.", "UTC"),
+            Column("score", REAL, "Score at that moment.", "0-1", minimum=0, maximum=1),
+            Column("kind", TEXT, "What kind of fall.", allowed=ALERT_KINDS),
+            Column("shadow", FLAG, "Raised by a version that nobody is told of."),
+        ),
+        key=("alert_id",),
+        by_day=True,
+    ),
+    Table(
+        "ward_answers",
+        "edge_inbox",
+        "operation",
+        "What the ward said of the boxes' alerts; all of it, in the order it was said.",
+        (
+            _DAY,
+            Column("alert_id", TEXT, "The alert."),
+            Column("number", WHOLE, "The gateway's running number.", minimum=1),
+            _CAMERA,
+            Column("answer", TEXT, "What was said.", allowed=WARD_ANSWERS),
+            Column("by", TEXT, "Who said it."),
+            Column("at_utc", MOMENT, "When.", "UTC"),
+        ),
+        key=("alert_id", "number"),
+        by_day=True,
+    ),
+    Table(
+        "edge_reports",
+        "edge_inbox",
+        "operation",
+        "Telemetry that boxes sent to the gateway, a row per camera and minute.",
+        (
+            _DAY,
+            Column("number", WHOLE, "The gateway's running number.", minimum=1),
+            _CAMERA,
+            Column("at_utc", MOMENT, "When it was measured.", "UTC"),
+            Column("cpu_percent", REAL, "Processor in use.", "%", minimum=0, maximum=100),
+            Column("memory_percent", REAL, "Memory in use.", "%", minimum=0, maximum=100),
+            Column("bandwidth_kbps", REAL, "Stream's bandwidth.", "kbit/s", minimum=0),
+            Column("power", TEXT, "Power state.", allowed=("mains", "battery", "off", "unknown")),
+            *_STREAM_HEALTH,
+        ),
+        key=("camera_id", "at_utc"),
+        by_day=True,
+    ),
+    Table(
+        "edge_updates",
+        "edge_inbox",
+        "operation",
+        "What boxes said of the packages that they were given.",
+        (
+            Column("number", WHOLE, "The gateway's running number.", minimum=1),
+            _BOX,
+            Column("at_utc", MOMENT, "When.", "UTC"),
+            Column(
+                "package", TEXT, "SHA-256 of the package's manifest; empty where none is meant."
+            ),
+            Column(
+                "state",
+                TEXT,
+                "What became of it.",
+                allowed=("installed", "refused", "rolled_back", "healthy"),
+            ),
+            Column("detail", TEXT, "Why, in words."),
+        ),
+        key=("box", "number"),
+    ),
+    Table(
+        "edge_packages",
+        "edge_package",
+        "delivery",
+        "Packages for the boxes; each was compared with its model before it stood here.",
+        (
+            Column("sequence", WHOLE, "Grows with every package.", minimum=1),
+            _MODEL,
+            Column("runtime", TEXT, "Hash of the program in it: our code and its libraries."),
+            _FEATURE_SET,
+            Column("built_utc", MOMENT, "When it was built.", "UTC"),
+            Column("precision", TEXT, "Number format of its network.", allowed=PRECISIONS),
+            Column("archive", TEXT, "The archive, below the lake's root."),
+            Column("archive_sha256", TEXT, "Hash of the archive."),
+            Column("archive_bytes", WHOLE, "Size of the archive.", "B", minimum=1),
+            Column("manifest_sha256", TEXT, "Hash of its signed manifest."),
+            Column("unpacked_bytes", WHOLE, "Size on the box.", "B", minimum=1),
+            Column("start_s", REAL, "From start to first score, on this machine.", "s", minimum=0),
+            Column("segments", WHOLE, "Segments on which it was compared.", minimum=0),
+            Column("windows", WHOLE, "Windows on which it was compared.", minimum=0),
+            Column("largest_difference", REAL, "Of two scores of one window.", "0-1", minimum=0),
+            Column("reason", TEXT, "Why this number format."),
+        ),
+        key=("sequence",),
+    ),
+    Table(
+        "edge_variants",
+        "edge_package",
+        "delivery",
+        "Number formats that were tried for a package, judged on the same footage.",
+        (
+            Column("sequence", WHOLE, "The package.", minimum=1),
+            Column("precision", TEXT, "Number format.", allowed=PRECISIONS),
+            Column("falls", WHOLE, "Labelled falls.", minimum=0),
+            Column("found", WHOLE, "Falls that were found.", minimum=0),
+            Column("false_alarms", WHOLE, "Alarms without a fall.", minimum=0),
+            Column("largest_difference", REAL, "To the framework's scores.", "0-1", minimum=0),
+            Column("window_ms", REAL, "Median time per window, one at a time.", "ms", minimum=0),
+            Column("head_bytes", WHOLE, "Size of the network's file.", "B", minimum=1),
+            Column("chosen", FLAG, "Whether the package holds it."),
+        ),
+        key=("sequence", "precision"),
+    ),
+    Table(
+        "edge_parity",
+        "edge_package",
+        "delivery",
+        "The package's own run over each segment of the evaluation, beside the framework's.",
+        (
+            Column("sequence", WHOLE, "The package.", minimum=1),
+            _VIDEO,
+            _CAMERA,
+            Column("windows", WHOLE, "Scored moments.", minimum=0),
+            Column("largest_difference", REAL, "Of two scores of one moment.", "0-1", minimum=0),
+            Column("events", WHOLE, "Events, the same in both.", minimum=0),
+            Column(
+                "known_late_s",
+                REAL,
+                "How long after its moment an alarm could be known live, at most; null without.",
+                "s",
+                nullable=True,
+                minimum=0,
+            ),
+        ),
+        key=("sequence", "video_id"),
     ),
     Table(
         "upkeep",

@@ -215,9 +215,15 @@ def _write_elsewhere(work: Work, changed: pl.DataFrame) -> None:
 
 
 def collect_health(work: Work, day: date) -> pl.DataFrame:
-    """Take in the telemetry that the cameras' boxes left beside the footage."""
-    health, problems = read_telemetry(work.site.landing, day)
+    """The day's telemetry: what boxes left beside the footage, and what they sent to the gateway.
+
+    Of a camera and moment that both tell of, the gateway's row holds.
+    """
+    left, problems = read_telemetry(work.site.landing, day)
     for problem in problems:
         work.log(problem)
+    sent = work.lake.read("edge_reports", days=[day]).select(left.columns)
+    key = ["camera_id", "at_utc"]
+    health = pl.concat([sent, left.join(sent, on=key, how="anti")]).sort(key)
     work.lake.replace_partition("camera_health", day, health, work.provenance(day))
     return health

@@ -35,8 +35,11 @@ def answer_alert(
         raise FeedbackError(f"verdict {verdict!r} is not known; there are: {', '.join(VERDICTS)}")
     if not by.strip():
         raise FeedbackError("name who answers")
-    known = work.lake.scan("alerts").filter(pl.col("alert_id") == alert_id).collect()
-    if known.is_empty():
+    named = [
+        work.lake.scan(name).filter(pl.col("alert_id") == alert_id).select("alert_id")
+        for name in ("alerts", "edge_alerts")
+    ]
+    if pl.concat(named).collect().is_empty():
         raise FeedbackError(f"no alert {alert_id!r}; `fall-assets alerts list` names them")
     row = {
         "alert_id": alert_id,

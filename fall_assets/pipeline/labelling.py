@@ -15,6 +15,7 @@ from fall_assets.labelling.agreement import agreement
 from fall_assets.labelling.clips import ClipSettings, cut_clips
 from fall_assets.labelling.plots import agreement_plot
 from fall_assets.labelling.readers import LabelReading, problem_rows, read_labels
+from fall_assets.labelling.staff import staff_statements
 from fall_assets.labelling.zones import ZONES_FILE, read_zones, with_history
 from fall_assets.lake.registry import table
 from fall_assets.pipeline.files import files_of
@@ -32,14 +33,19 @@ class Agreement:
 def label(work: Work, days: Sequence[date]) -> LabelReading:
     """Read every label file and write labels, annotations and conflicts of the given days.
 
-    Every file is read whole, whatever the days, since each line may speak of any day; problems are
-    of all files. Annotations, conflicts and problems are written where they changed.
+    What staff found when they came to alerts counts as what an annotator says. Every file is read
+    whole, whatever the days, since each line may speak of any day; problems are of all files.
+    Annotations, conflicts and problems are written where they changed.
     """
     lake = work.lake
     videos = lake.read("videos")
     sightings = lake.read("sightings", columns=["path", "video_id"])
     reading = read_labels(
-        work.site.landing, videos, sightings, work.site.settings.labelling.resolution
+        work.site.landing,
+        videos,
+        sightings,
+        work.site.settings.labelling.resolution,
+        also=staff_statements(_all_alerts(work), lake.read("alert_feedback"), videos),
     )
     of_days = reading.of_days(days)
     for day in days:
@@ -103,6 +109,13 @@ def refresh_zones(work: Work) -> pl.DataFrame:
         work.lake.replace("zones", zones, work.provenance())
     _replace_problems(work, problem_rows(reading.problems), of_zones=True)
     return zones
+
+
+def _all_alerts(work: Work) -> pl.DataFrame:
+    """The alerts that staff may have answered: the platform's own and those of the boxes."""
+    columns = ["alert_id", "camera_id", "start_utc", "raised_utc"]
+    told = [work.lake.read(name, columns=columns) for name in ("alerts", "edge_alerts")]
+    return pl.concat(told).unique("alert_id", keep="last", maintain_order=True)
 
 
 def _replace_changed_days(work: Work, name: str, rows: pl.DataFrame, days: Sequence[date]) -> None:

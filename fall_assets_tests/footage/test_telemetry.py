@@ -29,7 +29,8 @@ def test_lines_become_rows(tmp_path: Path) -> None:
     health, problems = read_telemetry(tmp_path, DAY)
     assert problems == []
     assert health.schema == table("camera_health").schema
-    assert health.rows() == [
+    told = list(table("camera_health").schema)[:7]
+    assert health.select(told).rows() == [
         (DAY, "cam-01", datetime(2026, 3, 1, 7, tzinfo=UTC), 1.0, 2.0, 3.0, "off"),
         (DAY, "cam-01", datetime(2026, 3, 1, 8, tzinfo=UTC), 0.0, 100.0, 0.0, "battery"),
         (DAY, "cam-02", datetime(2026, 3, 1, 8, tzinfo=UTC), 10.0, 20.5, 900.0, "mains"),

@@ -1,0 +1,458 @@
+"""The package for the boxes: built from a registered version, compared with it, then published.
+
+What belongs here: what the lake and the registry know of it. What does not: making the package
+(`delivery.edge_build`, `delivery.onnx_export`) and running it (`edge`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from fall_assets.delivery.edge_choice import Judged, choose
+from fall_assets.errors import PermanentFailureError
+from fall_assets.lake.registry import PRECISIONS, one_row, table
+from fall_assets.learning.scoring import score_tracks
+from fall_assets.learning.windows import segment_tracks
+from fall_assets.pipeline.files import files_of
+from fall_assets.pipeline.models import tracking
+from fall_assets.pipeline.training_sets import open_training_set
+from fall_assets.pipeline.work import Work
+from fall_assets.processes import Failed, Program, receive_json, spread
+from fall_assets.site import project_root
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    from fall_assets.edge.model import EdgeModel
+    from fall_assets.edge.parity import FileScores
+    from fall_assets.learning.algorithms.base import Scores
+    from fall_assets.learning.dataset import LearningSet
+    from fall_assets.learning.detector import Detector
+    from fall_assets.learning.inputs import SegmentInputs
+
+KEY_VARIABLE = "FALL_SIGNING_KEY"
+CACHE_FOLDER = Path("data") / "cache" / "edge"
+KEYS_FOLDER, PRIVATE_KEY, PUBLIC_KEY = "keys", "edge-signing.pem", "edge-signing.pub.pem"
+
+_TIMED = 100
+_NAMED = 5
+_SHORTEST_S, _TIMES = 300.0, 20.0
+"""A segment that takes longer than so long and so many times its length hangs."""
+
+
+class ParityError(PermanentFailureError):
+    """The package does not score as its model does; the message names the segments."""
+
+
+@dataclass(frozen=True)
+class Packaged:
+    """A package that stands in the lake: its row, and those of its variants and segments."""
+
+    package: Mapping[str, Any]
+    variants: pl.DataFrame
+    parity: pl.DataFrame
+    is_new: bool
+
+
+def build_edge_package(work: Work, model: str | None = None) -> Packaged:
+    """Package a registered version (default: the newest) and publish it in the lake.
+
+    Every number format of the network is judged on the labelled footage of the newest training
+    set; `edge_choice.choose` decides. Then the package's own program scores every segment of it,
+    with its own decoder, and is compared with the framework on the lake's features. A version that
+    this code has packaged already is not packaged again.
+
+    Raises:
+        ParityError: a score differs by more than 1e-4, or an event is another.
+        PermanentFailureError: no version is registered, or its feature set is not the site's.
+    """
+    from fall_assets.delivery.edge_build import build_package, build_runtime
+    from fall_assets.delivery.onnx_export import write_model
+    from fall_assets.edge.model import EdgeModel
+    from fall_assets.features.movenet import pose_network_path
+
+    version, run_id = _registered(work, model)
+    detector = tracking(work.site).load_detector(run_id)
+    settings = work.site.settings.features.detector
+    detector.check_feature_set(settings.version)
+    learning_set = open_training_set(work).read()[1]
+    staging = work.lake.file("edge", ".staging")
+    staging.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=staging) as folder:
+        place = Path(folder)
+        runtime = build_runtime(
+            place / "runtime", cache=project_root() / CACHE_FOLDER, log=work.log
+        )
+        known = _packaged_before(work, version, runtime.runtime_id)
+        if known is not None:
+            return known
+        judged = []
+        for precision in PRECISIONS:
+            head = place / precision
+            write_model(detector, version, settings, pose_network_path(), head, precision)
+            judged.append(_judge(precision, EdgeModel.load(head), detector, learning_set))
+        choice = choose(judged)
+        sequence = _next_sequence(work)
+        built = build_package(
+            place / choice.precision,
+            runtime,
+            place / "package",
+            sequence=sequence,
+            key=signing_key(work),
+            log=work.log,
+        )
+        program = built.directory / "fall-edge" / "fall-edge"
+        subjects = _subjects(work, detector, learning_set)
+        parity = _compare(work, program, place / "float32", subjects, detector)
+        if choice.precision != "float32":
+            _compare(work, program, place / choice.precision, subjects, detector, events_only=True)
+        archive = work.lake.file("edge", f"{built.archive_sha256}.tar.gz")
+        os.replace(built.archive, archive)  # noqa: PTH105 - says what is meant: at once
+    row = {
+        "sequence": sequence,
+        "model_version": version,
+        "runtime": runtime.runtime_id,
+        "feature_set": detector.feature_set,
+        "built_utc": datetime.now(UTC),
+        "precision": choice.precision,
+        "archive": archive.relative_to(work.lake.root).as_posix(),
+        "archive_sha256": built.archive_sha256,
+        "archive_bytes": archive.stat().st_size,
+        "manifest_sha256": built.manifest_sha256,
+        "unpacked_bytes": built.unpacked_bytes,
+        "start_s": built.start_s,
+        "segments": parity.height,
+        "windows": int(parity["windows"].sum()),
+        "largest_difference": float(parity.select(pl.col("largest_difference").max()).item() or 0),
+        "reason": choice.reason,
+    }
+    variants = pl.DataFrame(
+        [
+            {"sequence": sequence, "chosen": one.precision == choice.precision, **asdict(one)}
+            for one in judged
+        ],
+        schema=table("edge_variants").schema,
+    )
+    parity = parity.with_columns(sequence=pl.lit(sequence)).select(
+        list(table("edge_parity").schema)
+    )
+    work.lake.append("edge_variants", variants, work.provenance())
+    work.lake.append("edge_parity", parity, work.provenance())
+    # By this row the package counts as published: it comes last.
+    work.lake.append("edge_packages", one_row("edge_packages", row), work.provenance())
+    return Packaged(row, variants, parity, is_new=True)
+
+
+def signing_key(work: Work) -> Ed25519PrivateKey:
+    """The key that signs packages and assignments.
+
+    FALL_SIGNING_KEY names its file; else it is the site's own, which is made when it is first
+    needed, with the public key beside it.
+
+    Raises:
+        KeyFileError: others may read the file, or it holds no such key.
+    """
+    from fall_assets.edge.signing import generate_key, load_private_key
+
+    told = os.environ.get(KEY_VARIABLE)
+    if told:
+        return load_private_key(Path(told))
+    private, public = (work.site.root / KEYS_FOLDER / name for name in (PRIVATE_KEY, PUBLIC_KEY))
+    if not private.exists():
+        private.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        generate_key(private, public)
+    return load_private_key(private)
+
+
+def newest_package(work: Work, model: str | None = None) -> Mapping[str, Any]:
+    """The row of the newest package, or of the newest one of a version.
+
+    Raises:
+        PermanentFailureError: there is none.
+    """
+    rows = work.lake.read("edge_packages").sort("sequence")
+    if model is not None:
+        rows = rows.filter(pl.col("model_version") == model)
+    if rows.is_empty():
+        of = f" of version {model}" if model else ""
+        raise PermanentFailureError(f"no package{of} was built yet: materialize edge_package")
+    return rows.row(-1, named=True)
+
+
+def assign(
+    work: Work,
+    box: str,
+    package: Mapping[str, Any],
+    *,
+    cameras: Sequence[str] = ("*",),
+    allow_older: bool = False,
+) -> dict[str, Any]:
+    """Sign an assignment of a package to a box ('*': all that have none of their own) and send it.
+
+    Returns what was signed. The archive is sent first, so that no box is told of what it cannot
+    fetch.
+
+    Raises:
+        GatewayAwayError: the gateway is not there.
+        PermanentFailureError: the site has no gateway, or the archive is gone.
+    """
+    from fall_assets.edge.signing import sign
+    from fall_assets.pipeline.gateway import open_gateway
+
+    archive = work.lake.resolve(package["archive"])
+    if not archive.is_file():
+        raise PermanentFailureError(f"the archive {archive} is gone: build the package again")
+    now = datetime.now(UTC)
+    assignment = {
+        "format": 1,
+        "box": box,
+        # Grows with time, also where the lake was restored from an older copy.
+        "serial": time.time_ns() // 1_000_000,
+        "issued_utc": now.isoformat(timespec="milliseconds"),
+        "allow_older": allow_older,
+        "parts": [
+            {
+                "archive_sha256": package["archive_sha256"],
+                "archive_size": package["archive_bytes"],
+                "manifest_sha256": package["manifest_sha256"],
+                "model_version": package["model_version"],
+                "sequence": package["sequence"],
+                "cameras": list(cameras),
+                "shadow": False,
+            }
+        ],
+    }
+    told = json.dumps(assignment, sort_keys=True, separators=(",", ":")).encode()
+    key = signing_key(work)
+    with open_gateway(work) as gateway:
+        gateway.put_package(archive, package["archive_sha256"])
+        gateway.put_assignment(box, told, sign(told, key))
+    return assignment
+
+
+def _registered(work: Work, model: str | None) -> tuple[str, str]:
+    """Version and run of what is packaged."""
+    if model is not None:
+        return model, tracking(work.site).version(model).run_id
+    rows = work.lake.read("registered_model").sort("registered_utc")
+    if rows.is_empty():
+        raise PermanentFailureError("no version is registered yet: materialize registered_model")
+    newest = rows.row(-1, named=True)
+    return newest["model_version"], newest["run_id"]
+
+
+def _next_sequence(work: Work) -> int:
+    newest = work.lake.scan("edge_packages").select(pl.col("sequence").max()).collect().item()
+    return int(newest or 0) + 1
+
+
+def _packaged_before(work: Work, version: str, runtime_id: str) -> Packaged | None:
+    rows = work.lake.read("edge_packages").filter(
+        pl.col("model_version") == version, pl.col("runtime") == runtime_id
+    )
+    if rows.is_empty():
+        return None
+    row = rows.sort("sequence").row(-1, named=True)
+    if not work.lake.resolve(row["archive"]).is_file():
+        return None
+    of_it = pl.col("sequence") == row["sequence"]
+    variants, parity = (
+        work.lake.read(name).filter(of_it) for name in ("edge_variants", "edge_parity")
+    )
+    return Packaged(row, variants, parity, is_new=False)
+
+
+# Number formats -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _PackagedModel:
+    """A packaged network on the lake's tracks, as algorithms score segments."""
+
+    packaged: EdgeModel
+
+    def scores(self, inputs: SegmentInputs) -> Scores:
+        if inputs.tracks is None:
+            raise ValueError(f"segment {inputs.video_id} has no tracks")
+        return score_tracks(inputs.tracks, self.packaged.info.windows, self.packaged.score_windows)
+
+
+def _judge(
+    precision: str, packaged: EdgeModel, detector: Detector, learning_set: LearningSet
+) -> Judged:
+    """What a number format makes of the set's labelled footage, and how fast it is."""
+    from fall_assets.edge.model import HEAD_FILE
+    from fall_assets.learning.evaluate import score_videos
+    from fall_assets.learning.metrics import operating_curve
+
+    window_s, truths = detector.windows.window_s, learning_set.reviewed
+    mine = score_videos(_PackagedModel(packaged), learning_set, truths, window_s)  # type: ignore[arg-type]
+    theirs = score_videos(detector, learning_set, truths, window_s)  # type: ignore[arg-type]
+    apart = [
+        float(np.abs(np.subtract(one.score, other.score)).max(initial=0.0))
+        for one, other in zip(mine, theirs, strict=True)
+    ]
+    point = operating_curve(mine, detector.events, [detector.threshold])[0]
+    return Judged(
+        precision=precision,
+        falls=point.falls,
+        found=point.found,
+        false_alarms=point.false_alarms,
+        largest_difference=max(apart, default=0.0),
+        window_ms=_window_ms(packaged),
+        head_bytes=(packaged.folder / HEAD_FILE).stat().st_size,
+    )
+
+
+def _window_ms(packaged: EdgeModel) -> float:
+    """Median time of one window, scored by itself as on a box."""
+    rng = np.random.default_rng(0)
+    window = rng.random((1, packaged.info.windows.samples, 17, 3), np.float32)
+    aspect = np.full(1, 16 / 9, np.float32)
+    took = []
+    for _ in range(_TIMED):
+        started = time.perf_counter()
+        packaged.score_windows(window, aspect)
+        took.append(time.perf_counter() - started)
+    return statistics.median(took) * 1000
+
+
+# Parity ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """One segment of the evaluation, and what the framework makes of it."""
+
+    video_id: str
+    camera_id: str
+    path: Path
+    duration_s: float
+    crop: str | None
+    stretches: list[tuple[float, float]]
+    theirs: FileScores
+
+    def __str__(self) -> str:
+        return f"{self.path.name} of {self.camera_id}"
+
+
+def _subjects(work: Work, detector: Detector, learning_set: LearningSet) -> list[_Subject]:
+    """Every segment that the set's clips lie in and whose footage is there."""
+    from fall_assets.edge.parity import FileScores
+
+    ids = [truth.video_id for truth in learning_set.reviewed]
+    videos = work.lake.read("videos", where=pl.col("video_id").is_in(ids))
+    days = videos["day"].unique().to_list()
+    files = files_of(work, videos)
+    crops = dict(work.lake.read("cameras", columns=["camera_id", "crop"]).iter_rows())
+    of_set = (pl.col("feature_set") == detector.feature_set) & pl.col("video_id").is_in(ids)
+    tracks = work.lake.read("pose_tracks", days=days, where=of_set)
+    gates = work.lake.read("motion_gate", days=days, where=pl.col("video_id").is_in(ids))
+    opened = {
+        row["video_id"]: [(start, end) for start, end, _ in json.loads(row["stretches"])]
+        for row in gates.iter_rows(named=True)
+    }
+    by_video = tracks.partition_by("video_id", as_dict=True)
+    subjects = []
+    for video in videos.sort("camera_id", "start_utc").iter_rows(named=True):
+        video_id = video["video_id"]
+        if video_id not in files:
+            continue
+        own = by_video.get((video_id,), tracks.clear())
+        scores = detector.scores(segment_tracks(video_id, video["duration_s"], own))
+        subjects.append(
+            _Subject(
+                video_id,
+                video["camera_id"],
+                work.footage.stage(files[video_id]),
+                video["duration_s"],
+                crops.get(video["camera_id"]),
+                opened.get(video_id, [(0.0, video["duration_s"])]),
+                FileScores.of(scores, detector.events, detector.windows.window_s),
+            )
+        )
+    return subjects
+
+
+def _compare(
+    work: Work,
+    program: Path,
+    model: Path,
+    subjects: Sequence[_Subject],
+    detector: Detector,
+    *,
+    events_only: bool = False,
+) -> pl.DataFrame:
+    """Score all segments with the package's program and compare; rows of `edge_parity`.
+
+    Raises:
+        ParityError: naming the first few segments that differ.
+    """
+    from fall_assets.edge.parity import compare
+
+    rows, wrong = [], []
+    progress = work.progress("package against model")
+    scored = _score(program, model, subjects, work.site.settings.features.workers)
+    for done, (subject, mine) in enumerate(scored, start=1):
+        if isinstance(mine, Failed):
+            wrong.append(f"{subject}: {mine.error}")
+            continue
+        found = compare(mine, subject.theirs, tolerance=1.0 if events_only else 1e-4)
+        if found:
+            wrong.append(f"{subject}: {found[0]}")
+            continue
+        apart = np.abs(np.subtract(mine.score, subject.theirs.score))
+        rows.append(
+            {
+                "video_id": subject.video_id,
+                "camera_id": subject.camera_id,
+                "windows": len(mine.end_s),
+                "largest_difference": float(apart.max(initial=0.0)),
+                "events": len(mine.events),
+                "known_late_s": max((a.known_s - a.raised_s for a in mine.alarms), default=None),
+            }
+        )
+        progress(done, len(subjects))
+    if wrong:
+        raise ParityError(
+            f"the package differs from its model on {len(wrong)} of {len(subjects)} segments, "
+            f"nothing was published. First: {'; '.join(wrong[:_NAMED])}"
+        )
+    schema = {
+        name: kind for name, kind in table("edge_parity").schema.items() if name != "sequence"
+    }
+    return pl.DataFrame(rows, schema=schema).sort("camera_id", "video_id")
+
+
+def _score(
+    program: Path, model: Path, subjects: Sequence[_Subject], workers: int
+) -> Iterator[tuple[_Subject, FileScores | Failed]]:
+    """Each segment's scores, by the package's program, as they come."""
+    from fall_assets.edge.parity import FileScores
+
+    spoken: Program[_Subject, FileScores] = Program(
+        command=(str(program), "score-worker"),
+        greeting={"model": str(model)},
+        describe=lambda subject: {
+            "path": str(subject.path),
+            "crop": subject.crop,
+            "duration_s": subject.duration_s,
+            "stretches": subject.stretches,
+        },
+        receive=lambda pipe: FileScores.from_json(receive_json(pipe)),
+        name="the packaged program",
+        deadline_s=lambda subject: _SHORTEST_S + _TIMES * subject.duration_s,
+    )
+    return spread(spoken, subjects, workers=workers)
