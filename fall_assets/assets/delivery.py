@@ -48,7 +48,7 @@ def edge_package(
             "archive": package["archive"],
             "archive MB": round(package["archive_bytes"] / 1e6, 1),
             "MB on the box": round(package["unpacked_bytes"] / 1e6, 1),
-            "seconds to first score": round(package["start_s"], 2),
+            "seconds to the end of the self-test": round(package["start_s"], 2),
             "largest difference of a score": package["largest_difference"],
             "number format": f"{package['precision']} ({package['reason']})",
             "variants": markdown_table(packaged.variants.to_dicts()),

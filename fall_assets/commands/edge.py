@@ -30,7 +30,7 @@ def list_packages() -> None:
         click.echo(
             f"{row['sequence']:>4}  version {row['model_version']}  {row['precision']}  "
             f"{row['archive_bytes'] / 1e6:.0f} MB packed, {row['unpacked_bytes'] / 1e6:.0f} MB "
-            f"unpacked  first score after {row['start_s']:.1f} s  {row['segments']} segments "
+            f"unpacked  self-test {row['start_s']:.1f} s  {row['segments']} segments "
             f"compared, at most {row['largest_difference']:.1e} apart  {row['archive']}"
         )
     if not rows:

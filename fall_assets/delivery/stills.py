@@ -65,7 +65,7 @@ def still(
     """
     picture = _crop(_frame_at(path, at_s), crop)
     people = np.zeros((0, 17, 3)) if keypoints is None else np.asarray(keypoints, np.float64)
-    return _jpeg(unrecognisable(picture, people, long_side))
+    return jpeg(unrecognisable(picture, people, long_side))
 
 
 def unrecognisable(picture: Picture, people: KeyPoints, long_side: int) -> Picture:
@@ -201,8 +201,8 @@ def _hide(picture: Picture, box: tuple[float, float, float, float]) -> None:
                 cell[:] = cell.reshape(-1, 3).mean(axis=0).astype(np.uint8)
 
 
-def _jpeg(picture: Picture) -> bytes:
-    """JPEG by FFmpeg's encoder: no metadata of any kind."""
+def jpeg(picture: Picture) -> bytes:
+    """A picture (height, width, 3), RGB, as JPEG by FFmpeg's encoder: no metadata of any kind."""
     frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuvj420p")
     encoder = av.CodecContext.create("mjpeg", "w")
     encoder.width, encoder.height = frame.width, frame.height

@@ -50,6 +50,29 @@ def read_compressed(path: Path, settings: MotionGateSettings) -> CompressedFacts
         return reading.facts(float(file.stream.time_base or 0), file.fps)
 
 
+class CellMaker:
+    """Makes the small pictures by which the gate compares key frames."""
+
+    def __init__(self, rows: int, columns: int) -> None:
+        self._rows, self._columns = rows, columns
+        self._scaler = VideoReformatter()
+
+    def of(self, frame: VideoFrame) -> NDArray[np.float32]:
+        """Mean luma of each cell of the whole picture, (rows, columns), 0 to 255."""
+        # FFmpeg's filters have a limited length: it scales to some pixels a cell, numpy the rest.
+        small = self._scaler.reformat(
+            frame,
+            width=self._columns * _CELL_SIDE,
+            height=self._rows * _CELL_SIDE,
+            format="gray",
+            interpolation="AREA",
+            threads=1,
+        ).to_ndarray()
+        squares = small.reshape(self._rows, _CELL_SIDE, self._columns, _CELL_SIDE)
+        cells: NDArray[np.float32] = squares.mean(axis=(1, 3), dtype=np.float32)
+        return cells
+
+
 @dataclass
 class _Reading:
     """What was read so far; times are in units of the stream's time base until the end."""
@@ -66,7 +89,7 @@ class _Reading:
     is_timeless: bool = False
 
     def __post_init__(self) -> None:
-        self._scaler = VideoReformatter()
+        self._cells = CellMaker(self.settings.rows, self.settings.columns)
         self._latest: int | None = None
         self._group_after: int | None = None
         self._next_key: int | None = None
@@ -217,18 +240,7 @@ class _Reading:
             self._keep(frames[0], stamp)
 
     def _keep(self, frame: VideoFrame, stamp: int) -> None:
-        rows, columns = self.settings.rows, self.settings.columns
-        # FFmpeg's filters have a limited length: it scales to some pixels a cell, numpy the rest.
-        small = self._scaler.reformat(
-            frame,
-            width=columns * _CELL_SIDE,
-            height=rows * _CELL_SIDE,
-            format="gray",
-            interpolation="AREA",
-            threads=1,
-        ).to_ndarray()
-        squares = small.reshape(rows, _CELL_SIDE, columns, _CELL_SIDE)
-        self.cells.append(squares.mean(axis=(1, 3), dtype=np.float32))
+        self.cells.append(self._cells.of(frame))
         self.key_stamps.append(stamp)
         # Not the frame's own time base, which a decoder that was flushed may set otherwise.
         if self._base:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,29 +44,51 @@ class Track:
         return mask
 
 
+@dataclass(frozen=True)
+class Followed:
+    """A person who is followed at the moment, as far as it is known by now.
+
+    `number` is theirs alone in this tracker; `first` is the sample of their first sight, and
+    `counts` says whether `Tracker.finish` would yield them as they are. `keypoints` (17, 3) are
+    those of the newest sample; None where they were not seen in it.
+    """
+
+    number: int
+    first: int
+    counts: bool
+    keypoints: NDArray[np.float32] | None
+
+
 @dataclass
 class _Growing:
+    number: int
     first: int
     last: int
     believed: bool
+    seen: int = 0
+    box: NDArray[np.float32] = field(default_factory=lambda: np.zeros(5, np.float32))
+    newest: NDArray[np.float32] = field(default_factory=lambda: np.zeros((17, 3), np.float32))
+    velocity: NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))
     samples: list[int] = field(default_factory=list)
     keypoints: list[NDArray[np.float32]] = field(default_factory=list)
     boxes: list[NDArray[np.float32]] = field(default_factory=list)
-    velocity: NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))
 
-    def take(self, sample: int, people: People, row: int) -> None:
-        if self.boxes:
-            moved = (_centre(people.boxes[row]) - _centre(self.boxes[-1])) / (sample - self.last)
+    def take(self, sample: int, people: People, row: int, *, keep: bool) -> None:
+        box = people.boxes[row]
+        if self.seen:
+            moved = (_centre(box) - _centre(self.box)) / (sample - self.last)
             self.velocity = (self.velocity + moved) / 2
-        self.last = sample
-        self.samples.append(sample)
-        self.keypoints.append(people.keypoints[row])
-        self.boxes.append(people.boxes[row])
+        self.last, self.box, self.newest = sample, box, people.keypoints[row]
+        self.seen += 1
+        if keep:
+            self.samples.append(sample)
+            self.keypoints.append(self.newest)
+            self.boxes.append(box)
 
     def expected(self, sample: int) -> NDArray[np.float64]:
         """Where the box (x0, y0, x1, y1) should be by now, had the person walked on."""
         shift = self.velocity * min(sample - self.last, _WALKS_ON)
-        expected: NDArray[np.float64] = self.boxes[-1][:4] + np.tile(shift, 2)
+        expected: NDArray[np.float64] = self.box[:4] + np.tile(shift, 2)
         return expected
 
     def finished(self) -> Track:
@@ -86,12 +109,21 @@ class Tracker:
     """
 
     def __init__(
-        self, settings: TrackerSettings, aspect: float, *, sample_hz: float, first: int = 0
+        self,
+        settings: TrackerSettings,
+        aspect: float,
+        *,
+        sample_hz: float,
+        first: int = 0,
+        keep: bool = True,
     ) -> None:
         """Begin before sample `first`, so that tracks are numbered as the segment's samples are.
 
-        `aspect` is the picture's width over its height: distances are measured in heights.
+        `aspect` is the picture's width over its height: distances are measured in heights. Without
+        `keep` memory does not grow, only `followed` tells of people, and `finish` of nobody.
         """
+        self._keep = keep
+        self._numbers = count()
         self._settings = settings
         self._hz = sample_hz
         self._scale = np.array([aspect, 1.0, aspect, 1.0])
@@ -113,8 +145,8 @@ class Tracker:
         hopeful = [track for track in self._live if not track.believed]
         self._match(hopeful, people, free, np.ones(len(people), bool))
         for row in np.flatnonzero(free):
-            track = _Growing(self._sample, self._sample, believed=False)
-            track.take(self._sample, people, int(row))
+            track = _Growing(next(self._numbers), self._sample, self._sample, believed=False)
+            track.take(self._sample, people, int(row), keep=self._keep)
             track.believed = bool(strong[row])
             self._live.append(track)
 
@@ -123,14 +155,30 @@ class Tracker:
 
         A track begins at its first weak detection, if it was believed later.
         """
-        grown = [*self._ended, *self._live]
-        kept = [t for t in grown if t.believed and len(t.samples) >= self._settings.min_seen]
+        grown = [*self._ended, *self._live] if self._keep else []
+        kept = [track for track in grown if self._counts(track)]
         kept.sort(key=lambda track: (track.first, float(track.boxes[0][0]), track.last))
         return [track.finished() for track in kept]
 
+    def followed(self) -> list[Followed]:
+        """Everybody who is followed after the newest sample, believed by now or not."""
+        return [
+            Followed(
+                track.number,
+                track.first,
+                self._counts(track),
+                track.newest if track.last == self._sample else None,
+            )
+            for track in self._live
+        ]
+
+    def _counts(self, track: _Growing) -> bool:
+        return track.believed and track.seen >= self._settings.min_seen
+
     def _let_go(self) -> None:
         oldest = self._sample - 1 - self._settings.max_gap_s * self._hz - 1e-6
-        self._ended += [t for t in self._live if t.last < oldest and t.believed]
+        if self._keep:
+            self._ended += [t for t in self._live if t.last < oldest and t.believed]
         self._live = [t for t in self._live if t.last >= oldest]
 
     def _distinct(self, people: People) -> People:
@@ -159,7 +207,7 @@ class Tracker:
         pairs = _best_pairs(self._affinity(tracks, people.boxes[rows]))
         for index, column in pairs:
             row = int(rows[column])
-            tracks[index].take(self._sample, people, row)
+            tracks[index].take(self._sample, people, row, keep=self._keep)
             tracks[index].believed |= bool(people.boxes[row, 4] >= self._settings.birth_score)
             free[row] = False
         matched = {index for index, _ in pairs}

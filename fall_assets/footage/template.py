@@ -201,12 +201,13 @@ class PathTemplate:
                 f"path template {text!r} does not say the time of day; add {{time}} or {{hour}}"
             )
         try:
-            zone = ZoneInfo(timezone)
+            # A box without a time zone database knows UTC all the same.
+            zone = UTC if timezone == "UTC" else ZoneInfo(timezone)
         except (KeyError, ValueError, OSError) as error:
             raise TemplateError(
                 f"time zone {timezone!r} is not known; give a name such as 'Europe/Berlin'"
             ) from error
-        self._zone = UTC if timezone == "UTC" or not self._has_day else zone
+        self._zone = zone if self._has_day else UTC
         seen: set[str] = set()
         whole = "/".join(component.regex({}, seen) for component in components)
         self._path = re.compile(whole, re.ASCII | re.DOTALL)

@@ -142,10 +142,10 @@ ALERT_KINDS = ("fall", "fall_onto_bed", "fall_out_of_bed")
 WARD_ANSWERS = ("going", "fall", "false_alarm", "help")
 """What the ward's page lets staff say of an alert."""
 
-STREAM_STATES = ("starting", "ok", "lost", "frozen", "black", "moved", "starved", "wrong_clock")
+STREAM_STATES = ("starting", "ok", "lost", "frozen", "black", "moved", "starved")
 """What a box says of a camera's stream."""
 
-PRECISIONS = ("float32", "int8")
+PRECISIONS: tuple[Literal["float32", "int8"], ...] = ("float32", "int8")
 """Number formats of a packaged network."""
 
 VIEWS = ("level", "corner", "ceiling", "unknown")
@@ -1360,7 +1360,7 @@ _TABLES = (
             Column("archive_bytes", WHOLE, "Size of the archive.", "B", minimum=1),
             Column("manifest_sha256", TEXT, "Hash of its signed manifest."),
             Column("unpacked_bytes", WHOLE, "Size on the box.", "B", minimum=1),
-            Column("start_s", REAL, "From start to first score, on this machine.", "s", minimum=0),
+            Column("start_s", REAL, "From its start to the end of its self-test.", "s", minimum=0),
             Column("segments", WHOLE, "Segments on which it was compared.", minimum=0),
             Column("windows", WHOLE, "Windows on which it was compared.", minimum=0),
             Column("largest_difference", REAL, "Of two scores of one window.", "0-1", minimum=0),

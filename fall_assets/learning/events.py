@@ -6,9 +6,11 @@ alarm counts as right. What does not: rates and intervals (`metrics`), where sco
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 EARLY_S = 1.0
 """An alarm this long before a labelled fall still finds it: labels are about that exact."""
@@ -101,6 +103,62 @@ class Matching:
     false_alarms: tuple[Event, ...] = ()
 
 
+class EventMachine:
+    """The rule by which scores become events, score by score.
+
+    It remembers the newest event only, so that it may run for ever.
+    """
+
+    def __init__(self, settings: EventSettings, window_s: float) -> None:
+        """`window_s`: length of a window; see `to_events`."""
+        self._settings = settings
+        self._window_s = window_s
+        self._release = settings.threshold * settings.release_share
+        self._run = 0
+        self._first_s = 0.0
+        self._previous_s = -math.inf
+        self._is_lasting = False
+        self._newest: Event | None = None
+
+    @property
+    def newest(self) -> Event | None:
+        """The newest event as it stands by now; later scores may still lengthen it."""
+        return self._newest
+
+    def copy(self) -> EventMachine:
+        """Another one that has seen the same scores."""
+        return copy.copy(self)
+
+    def step(self, end_s: float, score: float) -> Event | None:
+        """Take the next window's score; the event that it has raised, if it has.
+
+        Raises:
+            ValueError: where the time does not rise.
+        """
+        if end_s <= self._previous_s:
+            raise ValueError(f"times must rise: {end_s} after {self._previous_s}")
+        if end_s - self._previous_s > self._window_s:  # a hole in the footage
+            self._is_lasting = False
+        self._previous_s = end_s
+        settings, last = self._settings, self._newest
+        self._run = self._run + 1 if score >= settings.threshold else 0
+        if self._run == 1:
+            self._first_s = end_s
+        raised = self._run >= settings.confirm or (self._run > 0 and score >= settings.certain)
+        if last is not None and (
+            (self._is_lasting and score >= self._release)
+            or (raised and end_s - last.end_s <= settings.merge_gap_s)
+        ):
+            self._newest = Event(last.start_s, last.raised_s, end_s, max(last.score, score))
+            self._is_lasting = True
+            return None
+        self._is_lasting = raised
+        if not raised:
+            return None
+        self._newest = Event(max(0.0, self._first_s - self._window_s), end_s, end_s, score)
+        return self._newest
+
+
 def to_events(
     end_s: Sequence[float],
     score: Sequence[float],
@@ -121,32 +179,13 @@ def to_events(
     """
     if len(end_s) != len(score):
         raise ValueError(f"{len(end_s)} times and {len(score)} scores")
-    release = settings.threshold * settings.release_share
+    machine = EventMachine(settings, window_s)
     events: list[Event] = []
-    run = 0
-    lasting = False
-    first = 0.0
-    previous = -math.inf
     for now, value in zip(end_s, score, strict=True):
-        if now <= previous:
-            raise ValueError(f"times must rise: {now} after {previous}")
-        if now - previous > window_s:  # a hole in the footage
-            lasting = False
-        previous = now
-        run = run + 1 if value >= settings.threshold else 0
-        if run == 1:
-            first = now
-        raised = run >= settings.confirm or (run > 0 and value >= settings.certain)
-        near = bool(events) and now - events[-1].end_s <= settings.merge_gap_s
-        if (lasting and value >= release) or (raised and near):
-            last = events[-1]
-            events[-1] = Event(last.start_s, last.raised_s, now, max(last.score, value))
-            lasting = True
-        elif raised:
-            events.append(Event(max(0.0, first - window_s), now, now, value))
-            lasting = True
-        else:
-            lasting = False
+        if machine.step(now, value) is not None:
+            events.append(cast("Event", machine.newest))
+        elif events:
+            events[-1] = cast("Event", machine.newest)
     return events
 
 

@@ -348,10 +348,15 @@ def scored_ends(duration_s: float, settings: WindowSettings | None = None) -> li
     settings = settings or WindowSettings()
     last = int(duration_s * settings.rate_hz + _TINY) / settings.rate_hz
     count = math.floor((last - settings.first_end_s) / settings.stride_s + _TINY) + 1
-    ends = [round(settings.first_end_s + i * settings.stride_s, 6) for i in range(max(count, 0))]
+    ends = [scored_end(number, settings) for number in range(max(count, 0))]
     if last > 0 and (not ends or last - ends[-1] > _TINY):
         ends.append(round(last, 6))
     return ends
+
+
+def scored_end(number: int, settings: WindowSettings) -> float:
+    """The end of window `number`, from 0 on, of those that are scored every `stride_s`."""
+    return round(settings.first_end_s + number * settings.stride_s, 6)
 
 
 def segment_tracks(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import statistics
+import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,11 +26,12 @@ from fall_assets.errors import PermanentFailureError
 from fall_assets.lake.registry import PRECISIONS, one_row, table
 from fall_assets.learning.scoring import score_tracks
 from fall_assets.learning.windows import segment_tracks
+from fall_assets.lineage import code_version
 from fall_assets.pipeline.files import files_of
 from fall_assets.pipeline.models import tracking
 from fall_assets.pipeline.training_sets import open_training_set
 from fall_assets.pipeline.work import Work
-from fall_assets.processes import Failed, Program, receive_json, spread
+from fall_assets.processes import Failed, Message, Program, receive_json, spread
 from fall_assets.site import project_root
 
 if TYPE_CHECKING:
@@ -78,7 +80,12 @@ def build_edge_package(work: Work, model: str | None = None) -> Packaged:
         ParityError: a score differs by more than 1e-4, or an event is another.
         PermanentFailureError: no version is registered, or its feature set is not the site's.
     """
-    from fall_assets.delivery.edge_build import build_package, build_runtime
+    from fall_assets.delivery.edge_build import (
+        PackageVersions,
+        build_package,
+        build_runtime,
+        runtime_id,
+    )
     from fall_assets.delivery.onnx_export import write_model
     from fall_assets.edge.model import EdgeModel
     from fall_assets.features.movenet import pose_network_path
@@ -95,7 +102,8 @@ def build_edge_package(work: Work, model: str | None = None) -> Packaged:
         runtime = build_runtime(
             place / "runtime", cache=project_root() / CACHE_FOLDER, log=work.log
         )
-        known = _packaged_before(work, version, runtime.runtime_id)
+        made_from = runtime_id(runtime)
+        known = _packaged_before(work, version, made_from)
         if known is not None:
             return known
         judged = []
@@ -110,10 +118,12 @@ def build_edge_package(work: Work, model: str | None = None) -> Packaged:
             runtime,
             place / "package",
             sequence=sequence,
+            versions=PackageVersions(version, settings.version, code_version()),
             key=signing_key(work),
             log=work.log,
         )
         program = built.directory / "fall-edge" / "fall-edge"
+        start_s = _start_s(program, built.directory)
         subjects = _subjects(work, detector, learning_set)
         parity = _compare(work, program, place / "float32", subjects, detector)
         if choice.precision != "float32":
@@ -123,7 +133,7 @@ def build_edge_package(work: Work, model: str | None = None) -> Packaged:
     row = {
         "sequence": sequence,
         "model_version": version,
-        "runtime": runtime.runtime_id,
+        "runtime": made_from,
         "feature_set": detector.feature_set,
         "built_utc": datetime.now(UTC),
         "precision": choice.precision,
@@ -131,8 +141,8 @@ def build_edge_package(work: Work, model: str | None = None) -> Packaged:
         "archive_sha256": built.archive_sha256,
         "archive_bytes": archive.stat().st_size,
         "manifest_sha256": built.manifest_sha256,
-        "unpacked_bytes": built.unpacked_bytes,
-        "start_s": built.start_s,
+        "unpacked_bytes": built.size,
+        "start_s": start_s,
         "segments": parity.height,
         "windows": int(parity["windows"].sum()),
         "largest_difference": float(parity.select(pl.col("largest_difference").max()).item() or 0),
@@ -274,6 +284,21 @@ def _packaged_before(work: Work, version: str, runtime_id: str) -> Packaged | No
     return Packaged(row, variants, parity, is_new=False)
 
 
+def _start_s(program: Path, package: Path) -> float:
+    """Seconds from the program's start until it has scored its bundled clip and ended."""
+    started = time.perf_counter()
+    done = subprocess.run(  # noqa: S603 - built by this run
+        [str(program), "self-test", "--package", str(package)],
+        capture_output=True,
+        text=True,
+        timeout=_SHORTEST_S,
+        check=False,
+    )
+    if done.returncode:
+        raise ParityError(f"the package fails its self-test: {done.stderr.strip()[-500:]}")
+    return time.perf_counter() - started
+
+
 # Number formats -------------------------------------------------------------------------------
 
 
@@ -350,8 +375,6 @@ class _Subject:
 
 def _subjects(work: Work, detector: Detector, learning_set: LearningSet) -> list[_Subject]:
     """Every segment that the set's clips lie in and whose footage is there."""
-    from fall_assets.edge.parity import FileScores
-
     ids = [truth.video_id for truth in learning_set.reviewed]
     videos = work.lake.read("videos", where=pl.col("video_id").is_in(ids))
     days = videos["day"].unique().to_list()
@@ -380,10 +403,20 @@ def _subjects(work: Work, detector: Detector, learning_set: LearningSet) -> list
                 video["duration_s"],
                 crops.get(video["camera_id"]),
                 opened.get(video_id, [(0.0, video["duration_s"])]),
-                FileScores.of(scores, detector.events, detector.windows.window_s),
+                _told(scores, detector),
             )
         )
     return subjects
+
+
+def _told(scores: Scores, detector: Detector) -> FileScores:
+    """The framework's scores of a segment, as the package tells its own."""
+    from fall_assets.edge.parity import FileScores
+    from fall_assets.learning.events import to_events
+
+    end_s, score = scores.end_s.tolist(), scores.score.tolist()
+    events = to_events(end_s, score, detector.events, detector.windows.window_s)
+    return FileScores(tuple(end_s), tuple(score), scores.track, tuple(events))
 
 
 def _compare(
@@ -400,15 +433,16 @@ def _compare(
     Raises:
         ParityError: naming the first few segments that differ.
     """
-    from fall_assets.edge.parity import compare
+    from fall_assets.edge.parity import FileScores, compare
 
     rows, wrong = [], []
     progress = work.progress("package against model")
     scored = _score(program, model, subjects, work.site.settings.features.workers)
-    for done, (subject, mine) in enumerate(scored, start=1):
-        if isinstance(mine, Failed):
-            wrong.append(f"{subject}: {mine.error}")
+    for done, (subject, told) in enumerate(scored, start=1):
+        if isinstance(told, Failed):
+            wrong.append(f"{subject}: {told.error}")
             continue
+        mine = FileScores.from_dict(told)
         found = compare(mine, subject.theirs, tolerance=1.0 if events_only else 1e-4)
         if found:
             wrong.append(f"{subject}: {found[0]}")
@@ -421,7 +455,7 @@ def _compare(
                 "windows": len(mine.end_s),
                 "largest_difference": float(apart.max(initial=0.0)),
                 "events": len(mine.events),
-                "known_late_s": max((a.known_s - a.raised_s for a in mine.alarms), default=None),
+                "known_late_s": max((_late_s(one) for one in told["alarms"]), default=None),
             }
         )
         progress(done, len(subjects))
@@ -436,13 +470,16 @@ def _compare(
     return pl.DataFrame(rows, schema=schema).sort("camera_id", "video_id")
 
 
+def _late_s(alarm: Message) -> float:
+    """How long after its moment an alarm was known; a window reaches to its last sample's end."""
+    return max(float(alarm["known_s"] - alarm["raised_s"]), 0.0)
+
+
 def _score(
     program: Path, model: Path, subjects: Sequence[_Subject], workers: int
-) -> Iterator[tuple[_Subject, FileScores | Failed]]:
-    """Each segment's scores, by the package's program, as they come."""
-    from fall_assets.edge.parity import FileScores
-
-    spoken: Program[_Subject, FileScores] = Program(
+) -> Iterator[tuple[_Subject, Message | Failed]]:
+    """Each segment's scores (`FileScores.as_dict`), by the package's program, as they come."""
+    spoken: Program[_Subject, Message] = Program(
         command=(str(program), "score-worker"),
         greeting={"model": str(model)},
         describe=lambda subject: {
@@ -451,7 +488,7 @@ def _score(
             "duration_s": subject.duration_s,
             "stretches": subject.stretches,
         },
-        receive=lambda pipe: FileScores.from_json(receive_json(pipe)),
+        receive=receive_json,
         name="the packaged program",
         deadline_s=lambda subject: _SHORTEST_S + _TIMES * subject.duration_s,
     )

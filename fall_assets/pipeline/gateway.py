@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -20,6 +21,9 @@ _BY_DAY: Mapping[Inbox, tuple[str, str]] = {
     "reports": ("edge_reports", "at_utc"),
 }
 """Of each inbox: its table, and the moment that decides the day."""
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+"""Ids that the gateway takes."""
 
 
 @dataclass(frozen=True)
@@ -78,9 +82,13 @@ def receive(work: Work, gateway: Gateway | None = None) -> Received:
 
 
 def _places(work: Work) -> list[dict[str, Any]]:
-    """What the gateway must know of each camera."""
+    """What the gateway must know of each camera that a box may be given."""
     cameras = work.lake.read("cameras", columns=["camera_id", "ward", "room"])
-    return [{**row, "bed": None, "box": None} for row in cameras.iter_rows(named=True)]
+    return [
+        {**row, "bed": None, "box": None}
+        for row in cameras.iter_rows(named=True)
+        if _ID.fullmatch(row["camera_id"])
+    ]
 
 
 def _newest(work: Work, name: str) -> int:

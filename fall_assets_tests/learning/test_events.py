@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fall_assets.learning.events import Event, EventSettings, Fall, match, to_events
+from fall_assets.learning.events import (
+    Event,
+    EventMachine,
+    EventSettings,
+    Fall,
+    match,
+    to_events,
+)
 
 _SCORES = st.lists(st.floats(0, 1), max_size=80)
 _TIMES = st.floats(0, 300)
@@ -169,3 +176,26 @@ def _largest_matching(alarms: list[float], falls: list[Fall]) -> int:
         if fall.opens_s <= first <= fall.closes_s:
             best = max(best, 1 + _largest_matching(rest, [f for f in falls if f is not fall]))
     return best
+
+
+@given(_SCORES, st.floats(0.05, 1), st.floats(0.1, 1), st.integers(1, 3), st.floats(0, 20))
+def test_score_by_score_gives_the_same_events(
+    scores: list[float], threshold: float, release: float, confirm: int, gap_s: float
+) -> None:
+    settings = EventSettings(threshold, release, confirm, merge_gap_s=gap_s)
+    times = [time_s + 30 * (number >= 40) for number, time_s in enumerate(_times(len(scores)))]
+    machine, raised, finals = EventMachine(settings, 4.0), [], []
+    for time_s, score in zip(times, scores, strict=True):
+        # A copy goes its own way.
+        machine.copy().step(time_s, 1.0)
+        before = machine.newest
+        event = machine.step(time_s, score)
+        if event is not None:
+            raised.append((event.start_s, event.raised_s))
+            assert event.raised_s == event.end_s == time_s
+            assert event.score == score
+            finals += [] if before is None else [before]
+    finals += [] if machine.newest is None else [machine.newest]
+    events = to_events(times, scores, settings, 4.0)
+    assert finals == events
+    assert raised == [(event.start_s, event.raised_s) for event in events]
