@@ -347,8 +347,8 @@ def gated(model: Path, footage: Path | None, count: int, seed: int = 1) -> bool:
                 lost.append(f"{fall.name} ({coding.name})")
             print(f"  {number + 1} of {len(chosen)}: {fall.name}, {coding.name}", flush=True)
     print(
-        f"\n{len(chosen)} real falls after {_STILL_S:g} s of a still room: found {found['open']} with "
-        f"the gate open, {found['live']} with the motion gate, which was open "
+        f"\n{len(chosen)} real falls after {_STILL_S:g} s of a still room: found {found['open']} "
+        f"with the gate open, {found['live']} with the motion gate, which was open "
         f"{statistics.mean(duty):.0%} of the time; the alarm came later by "
         f"{statistics.median(late):.2f} s (median), {max(late):.2f} s (most); lost by the gate: "
         f"{', '.join(lost) or 'none'}"

@@ -12,8 +12,8 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,8 @@ import polars as pl
 
 from fall_assets.delivery.edge_choice import Judged, choose
 from fall_assets.errors import PermanentFailureError
+from fall_assets.features.segments import VideoRef
+from fall_assets.footage.probe import probe
 from fall_assets.lake.registry import PRECISIONS, one_row, table
 from fall_assets.learning.scoring import score_tracks
 from fall_assets.learning.windows import segment_tracks
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 
     from fall_assets.edge.model import EdgeModel
     from fall_assets.edge.parity import FileScores
+    from fall_assets.features.settings import FeatureSettings
     from fall_assets.learning.algorithms.base import Scores
     from fall_assets.learning.dataset import LearningSet
     from fall_assets.learning.detector import Detector
@@ -120,6 +123,7 @@ def build_edge_package(work: Work, model: str | None = None) -> Packaged:
             sequence=sequence,
             versions=PackageVersions(version, settings.version, code_version()),
             key=signing_key(work),
+            framework=_framework(detector, settings) if choice.precision == "float32" else None,
             log=work.log,
         )
         program = built.directory / "fall-edge" / "fall-edge"
@@ -407,6 +411,22 @@ def _subjects(work: Work, detector: Detector, learning_set: LearningSet) -> list
             )
         )
     return subjects
+
+
+def _framework(detector: Detector, settings: FeatureSettings) -> Callable[[Path], FileScores]:
+    """Scores a film as the framework does, all of it looked at."""
+    from fall_assets.features.extract import Team, extract
+
+    team = Team.of([replace(settings, gate=None)])
+
+    def score(path: Path) -> FileScores:
+        probed = probe(path)
+        video = VideoRef(path, probed.video_id, "self-test", datetime.now(UTC).date())
+        tracks = extract(video, team).pose_tracks
+        scores = detector.scores(segment_tracks(probed.video_id, probed.duration_s, tracks))
+        return _told(scores, detector)
+
+    return score
 
 
 def _told(scores: Scores, detector: Detector) -> FileScores:
