@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from fall_assets.learning.algorithms.base import Scores
     from fall_assets.learning.dataset import LearningSet
     from fall_assets.learning.detector import Detector
-    from fall_assets.learning.inputs import SegmentInputs
 
 KEY_VARIABLE = "FALL_SIGNING_KEY"
 CACHE_FOLDER = Path("data") / "cache" / "edge"
@@ -306,40 +305,29 @@ def _start_s(program: Path, package: Path) -> float:
 # Number formats -------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _PackagedModel:
-    """A packaged network on the lake's tracks, as algorithms score segments."""
-
-    packaged: EdgeModel
-
-    def scores(self, inputs: SegmentInputs) -> Scores:
-        if inputs.tracks is None:
-            raise ValueError(f"segment {inputs.video_id} has no tracks")
-        return score_tracks(inputs.tracks, self.packaged.info.windows, self.packaged.score_windows)
-
-
 def _judge(
     precision: str, packaged: EdgeModel, detector: Detector, learning_set: LearningSet
 ) -> Judged:
     """What a number format makes of the set's labelled footage, and how fast it is."""
     from fall_assets.edge.model import HEAD_FILE
-    from fall_assets.learning.evaluate import score_videos
     from fall_assets.learning.metrics import operating_curve
 
-    window_s, truths = detector.windows.window_s, learning_set.reviewed
-    mine = score_videos(_PackagedModel(packaged), learning_set, truths, window_s)  # type: ignore[arg-type]
-    theirs = score_videos(detector, learning_set, truths, window_s)  # type: ignore[arg-type]
-    apart = [
-        float(np.abs(np.subtract(one.score, other.score)).max(initial=0.0))
-        for one, other in zip(mine, theirs, strict=True)
-    ]
-    point = operating_curve(mine, detector.events, [detector.threshold])[0]
+    window_s, videos, apart = detector.windows.window_s, [], 0.0
+    for truth in learning_set.reviewed:
+        tracks = learning_set.tracks[truth.video_id]
+        mine, theirs = (
+            score_tracks(tracks, detector.windows, one.score_windows)
+            for one in (packaged, detector)
+        )
+        apart = max(apart, float(np.abs(mine.score - theirs.score).max(initial=0.0)))
+        videos.append(truth.scored(mine.end_s.tolist(), mine.score.tolist(), window_s))
+    point = operating_curve(videos, detector.events, [detector.threshold])[0]
     return Judged(
         precision=precision,
         falls=point.falls,
         found=point.found,
         false_alarms=point.false_alarms,
-        largest_difference=max(apart, default=0.0),
+        largest_difference=apart,
         window_ms=_window_ms(packaged),
         head_bytes=(packaged.folder / HEAD_FILE).stat().st_size,
     )

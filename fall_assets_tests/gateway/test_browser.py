@@ -6,7 +6,6 @@ With FALL_SCREENSHOTS=FOLDER the pictures for the docs are written there.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,20 +17,19 @@ from sqlalchemy import delete
 
 from fall_assets.gateway import tables
 from fall_assets.gateway.database import Database
-
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytest.importorskip("selenium", reason="selenium is not installed")
-axe_core_python = pytest.importorskip("axe_core_python", reason="axe-core-python is not installed")
-if CHROMIUM is None or DRIVER is None:
-    pytest.skip("chromium and chromedriver are not installed", allow_module_level=True)
-
-from selenium import webdriver  # noqa: E402
-from selenium.common.exceptions import StaleElementReferenceException  # noqa: E402
-from selenium.webdriver.common.by import By  # noqa: E402
-from selenium.webdriver.common.keys import Keys  # noqa: E402
-
-from fall_assets_tests.gateway.receivers import WebReceiver, serving  # noqa: E402
-from fall_assets_tests.gateway.running import (  # noqa: E402
+from fall_assets_tests.gateway.browser import (
+    AXE,
+    SIZES,
+    By,
+    Driver,
+    Keys,
+    StaleElementReferenceException,
+    needs_chromium,
+    opened,
+    resize,
+)
+from fall_assets_tests.gateway.receivers import WebReceiver, serving
+from fall_assets_tests.gateway.running import (
     GatewayProcess,
     alert,
     bearer,
@@ -42,58 +40,23 @@ from fall_assets_tests.gateway.running import (  # noqa: E402
     telemetry,
 )
 
-Browser = webdriver.Chrome
-FLAGS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-SIZES = {"desktop": (1440, 900), "phone": (390, 844)}
+pytestmark = needs_chromium
+
 WARD = "Ward 3 West"
 MARKUP = '<img src=x onerror="document.title=1"><b>4</b>'
-AXE = Path(axe_core_python.__file__).parent / "axe.min.js"
-
-
-def resize(browser: Browser, size: str, height: int | None = None) -> None:
-    """Show the page as on such a device."""
-    width, usual = SIZES[size]
-    browser.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride",
-        {
-            "width": width,
-            "height": height or usual,
-            "deviceScaleFactor": 1,
-            "mobile": size == "phone",
-        },
-    )
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
     """A browser that knows nothing yet."""
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(CHROMIUM)
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    driver.set_page_load_timeout(30)
-    driver.set_script_timeout(30)
-    resize(driver, "desktop")
-    try:
+    with opened(tmp_path_factory.mktemp("profile")) as driver:
         yield driver
-    finally:
-        driver.quit()
 
 
 class Ward:
     """A gateway, its box, and a browser on the ward's page."""
 
-    def __init__(self, gateway: GatewayProcess, browser: Browser) -> None:
+    def __init__(self, gateway: GatewayProcess, browser: Driver) -> None:
         self.gateway = gateway
         self.browser = browser
         self.box = gateway.token("box", box="box-1")
@@ -211,7 +174,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess
 
 
 @pytest.fixture
-def ward(gateway: GatewayProcess, browser: Browser) -> Ward:
+def ward(gateway: GatewayProcess, browser: Driver) -> Ward:
     """A ward's page; nothing has happened yet."""
     database = Database("", gateway.data)
     with database.writing() as connection:
