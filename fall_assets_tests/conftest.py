@@ -21,6 +21,7 @@ from xdist.scheduler import LoadScopeScheduling  # noqa: E402
 
 LIVED_IN = {
     "fall_assets_tests/test_cli.py",
+    "fall_assets_tests/dagster_layer/test_edge.py",
     "fall_assets_tests/dagster_layer/test_gate.py",
     "fall_assets_tests/dagster_layer/test_killed.py",
     "fall_assets_tests/dagster_layer/test_lifecycle.py",

@@ -192,13 +192,9 @@ def _score_worker(_told: argparse.Namespace) -> int:
 
 
 def _version(told: argparse.Namespace) -> int:
-    from importlib.metadata import PackageNotFoundError, version
+    from fall_assets import __version__
 
-    try:
-        own = version("fall-assets")
-    except PackageNotFoundError:
-        own = "unknown"
-    print(f"fall-edge {own}")  # noqa: T201
+    print(f"fall-edge {__version__}")  # noqa: T201
     if told.model is not None:
         from fall_assets.edge.model import read_info
 

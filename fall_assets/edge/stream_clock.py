@@ -6,6 +6,7 @@ What belongs here: time stamps. What does not: what is done at a jump (`watcher`
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 from fall_assets.features.segment_file import MAX_JUMP_S
 
@@ -26,8 +27,12 @@ class _Epoch:
 class StreamClock:
     """Seconds from the stream's first frame on, which grow whatever the time stamps do."""
 
-    def __init__(self, base_s: float, step_s: float) -> None:
-        """`base_s` is the time base, `step_s` from frame to frame where nothing says it."""
+    def __init__(self, base_s: Fraction | float, step_s: float) -> None:
+        """`base_s` is the time base, `step_s` from frame to frame where nothing says it.
+
+        A fraction is rounded as the platform rounds it: frames may lie exactly on the border
+        between two samples.
+        """
         self._base_s, self._step_s = base_s, step_s
         self._epoch: _Epoch | None = None
         self._before: _Epoch | None = None
@@ -47,7 +52,7 @@ class StreamClock:
             self._has_packet = True
             return self.packet_s
         self._has_packet = True
-        raw_s = stamp * self._base_s
+        raw_s = float(stamp * self._base_s)
         epoch = self._epoch
         if epoch is None:
             epoch = self._epoch = _Epoch(0, raw_s, 0.0, raw_s)
@@ -70,7 +75,7 @@ class StreamClock:
         if stamp is None or epoch is None or self._base_s <= 0:
             number = epoch.number if epoch is not None else 0
             return (0.0 if last_s is None else last_s + self._step_s), number
-        raw_s = stamp * self._base_s
+        raw_s = float(stamp * self._base_s)
         before = self._before
         if is_first:
             shift_s = epoch.zero_s - raw_s

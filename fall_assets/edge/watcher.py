@@ -121,7 +121,7 @@ class Watcher:
         self._decoder = decoder
         rate = fps or float(decoder.framerate or 0) or _USUAL_FPS
         self._step_s = 1 / rate
-        self._clock = StreamClock(float(time_base or 0), self._step_s)
+        self._clock = StreamClock(time_base or 0.0, self._step_s)
         crop = crop or Crop()
         self._engine = StreamEngine(model, pool, crop=crop, beds=beds, keep_scores=keep_scores)
         settings = model.info.features.gate or MotionGateSettings()

@@ -145,9 +145,10 @@ class Segment:
     def _planned(self, file: SegmentFile, plan: Plan) -> Iterator[tuple[float, VideoFrame, bool]]:
         if file.stream.time_base is None:
             raise unreadable(self._path, "has no time base")
-        base = float(file.stream.time_base)
+        base = file.stream.time_base
         decoder = file.decoder
-        zero_s = plan.first_pts * base
+        # Rounded as `decode` rounds it: frames may lie exactly on the clock's border.
+        zero_s = float(plan.first_pts * base)
         from_s, until_s = math.inf, -math.inf
         is_running = False
 
@@ -156,7 +157,7 @@ class Segment:
                 if frame.pts is None:
                     self._left_out += 1
                     continue
-                time_s = frame.pts * base - zero_s
+                time_s = float(frame.pts * base) - zero_s
                 # What stands before a key frame in an open group cannot be decoded from it.
                 if from_s - _TICK_S <= time_s <= until_s + _TICK_S and self._takes(time_s):
                     yield time_s, frame, False
@@ -165,8 +166,8 @@ class Segment:
             stamp = packet.pts if packet.pts is not None else packet.dts
             if stamp is None:
                 continue
-            time_s = stamp * base - zero_s
-            order_s = time_s if packet.dts is None else packet.dts * base - zero_s
+            time_s = float(stamp * base) - zero_s
+            order_s = time_s if packet.dts is None else float(packet.dts * base) - zero_s
             wanted_s = plan.until_s(time_s) if packet.is_keyframe else -math.inf
             if is_running and wanted_s > time_s:
                 until_s = max(until_s, wanted_s)

@@ -66,6 +66,8 @@ Detail = Annotated[
 Base64 = Annotated[str, AfterValidator(_base64)]
 Time = Annotated[AwareDatetime, AfterValidator(_sensible)]
 Amount = Annotated[float, Field(ge=0, le=1e9)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Percent = Annotated[float, Field(ge=0, le=100)]
 Count = Annotated[int, Field(ge=0, le=MOST_COUNT)]
 
 
@@ -82,7 +84,7 @@ class AlertIn(Message):
     camera_id: Id
     start_utc: Time
     raised_utc: Time
-    score: Annotated[float, Field(ge=-1e9, le=1e9)]
+    score: Share
     kind: Kind
     model_version: Version
     shadow: bool
@@ -95,15 +97,15 @@ class Report(Message):
 
     camera_id: Id
     at_utc: Time
-    cpu_percent: Amount
-    memory_percent: Amount
+    cpu_percent: Percent
+    memory_percent: Percent
     temperature_c: Annotated[float, Field(ge=-273.15, le=1e4)] | None
     bandwidth_kbps: Amount
     frames_expected: Count
     frames_decoded: Count
     fps_expected: Amount | None
     fps_measured: Amount | None
-    gate_duty: Amount | None
+    gate_duty: Share | None
     power: Literal["mains", "battery", "off", "unknown"]
     model_version: Version
     state: State

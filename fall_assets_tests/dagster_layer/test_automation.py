@@ -21,6 +21,7 @@ from fall_assets.automation.sensors import (
 )
 from fall_assets.jobs import RANGE_START_TAG
 from fall_assets.pipeline.models import tracking
+from fall_assets_tests.dagster_layer.ticks import run, tick
 from fall_assets_tests.site import (
     CHANGED_DAY,
     DAYS,
@@ -42,28 +43,6 @@ def site(tmp_path_factory: pytest.TempPathFactory, hospital: Path) -> Iterator[T
     site.execute("lifecycle", DAYS[:-1], run_config=everything)
     yield site
     site.instance.dispose()
-
-
-def tick(
-    site: TestSite, sensor: dg.SensorDefinition, cursor: str | None = None
-) -> tuple[list[dg.RunRequest], str | None]:
-    """One evaluation of a sensor by Dagster; its run requests and its new cursor."""
-    with dg.build_sensor_context(
-        instance=site.instance,
-        cursor=cursor,
-        repository_def=site.definitions.get_repository_def(),
-        resources={"site": site.resource},
-    ) as context:
-        data = sensor.evaluate_tick(context)
-    return list(data.run_requests or []), data.cursor
-
-
-def run(site: TestSite, request: dg.RunRequest, job: str) -> None:
-    """Execute what a sensor asked for."""
-    result = site.definitions.resolve_job_def(job).execute_in_process(
-        instance=site.instance, tags=dict(request.tags), partition_key=request.partition_key
-    )
-    assert result.success
 
 
 def automate(site: TestSite, cursor: Any = None) -> tuple[set[tuple[str, str]], Any]:

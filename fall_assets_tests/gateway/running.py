@@ -77,7 +77,7 @@ def alert(
         "camera_id": "cam-1",
         "start_utc": (at - timedelta(seconds=2)).isoformat(),
         "raised_utc": at.isoformat(),
-        "score": 2.5,
+        "score": 0.9,
         "kind": "fall",
         "model_version": "fall-detector/3",
         "shadow": False,
