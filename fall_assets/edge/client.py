@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import binascii
 import http.client
-import ipaddress
 import json
 import re
 import socket
@@ -24,6 +23,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 
 from fall_assets.errors import FallAssetsError, PassingFailureError, PermanentFailureError
+from fall_assets.loopback import is_loopback
 
 _ANSWER_BYTES = 1_000_000
 _DETAIL_LENGTH = 200
@@ -151,7 +151,7 @@ class GatewayClient:
             raise PermanentFailureError(
                 "gateway may hold no user, password, ? or #: the token has a file of its own"
             )
-        if parts.scheme == "http" and not _is_loopback(parts.hostname):
+        if parts.scheme == "http" and not is_loopback(parts.hostname):
             raise PermanentFailureError(
                 f"gateway is at {parts.hostname} by http, and the token would be readable on the "
                 "way: use https"
@@ -438,15 +438,6 @@ def _not_reached(error: Exception, *, late: bool = False) -> GatewayAwayError:
         )
     text = error.strerror if isinstance(error, OSError) and error.strerror else ""
     return GatewayAwayError(f"not reached: {text or type(error).__name__}")
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _now() -> str:

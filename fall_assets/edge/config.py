@@ -6,7 +6,6 @@ does not: opening a camera (`sources`), the model's own settings (`model.json`).
 
 from __future__ import annotations
 
-import ipaddress
 import math
 import os
 import re
@@ -20,6 +19,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from fall_assets.errors import PermanentFailureError
 from fall_assets.features.crop import Crop
+from fall_assets.loopback import is_loopback
 
 ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """What ids of boxes and cameras look like: they become parts of addresses and file names."""
@@ -419,18 +419,9 @@ def _gateway(value: Any) -> str:
         raise ValueError("must be https://host or, on this machine only, http://127.0.0.1:8600")
     if "@" in parts.netloc or parts.query or parts.fragment:
         raise ValueError("must hold no user, password or query; the token stands in token_file")
-    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
         raise ValueError(
             f"{parts.hostname} is another machine: alerts and the token would travel in the clear; "
             "write https://"
         )
     return url
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -35,9 +35,9 @@ from fall_assets.gateway.settings import (
     Settings,
     SettingsError,
     check_webhook,
-    is_loopback,
 )
 from fall_assets.gateway.wards import Room, Wards
+from fall_assets.loopback import is_loopback
 
 MQTT_EVENTS: Final = "mqtt:events"
 """Stands for a contact in the outbox: each alert is one event on the broker."""

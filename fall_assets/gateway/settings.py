@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import tomllib
 import types
@@ -13,6 +12,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
 from fall_assets.errors import PermanentFailureError
+from fall_assets.loopback import is_loopback
 
 DEFAULT_PORT = 8600
 ALL = "*"
@@ -206,16 +206,6 @@ class Settings:
                 raise SettingsError(f"the environment variable {environment} is not set")
             return os.environ[environment]
         return ""
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches that host."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def check_webhook(url: str, where: str) -> None:
