@@ -188,7 +188,8 @@ def no_camera_is_blind(
     context: dg.AssetCheckExecutionContext, site: SiteResource
 ) -> dg.AssetCheckResult:
     """Cameras whose newest report says that nothing can be seen: lost, frozen, black or moved."""
-    latest = _latest(site, context)
+    reports = site.lake().read("camera_health", days=days_of(context)).drop_nulls("state")
+    latest = reports.sort("at_utc").group_by("camera_id").last()
     blind = latest.filter(pl.col("state").is_in(_BLIND)).sort("camera_id")
     told = [
         f"{row['camera_id']} is {row['state']} since {row['since_utc']:%Y-%m-%d %H:%M} UTC"
@@ -240,8 +241,3 @@ def boxes_run_what_they_were_given(site: SiteResource) -> dg.AssetCheckResult:
         description="; ".join(told) or "no box refused its package",
         metadata={"boxes": unwilling["box"].to_list()},
     )
-
-
-def _latest(site: SiteResource, context: dg.AssetCheckExecutionContext) -> pl.DataFrame:
-    reports = site.lake().read("camera_health", days=days_of(context))
-    return reports.sort("at_utc").group_by("camera_id").last()

@@ -32,6 +32,8 @@ def write_model(
     pose_path: Path,
     folder: Path,
     precision: Precision = "float32",
+    *,
+    exported: Path | None = None,
 ) -> None:
     """Write a model folder, new or empty, that `EdgeModel.load` reads.
 
@@ -42,6 +44,7 @@ def write_model(
         pose_path: the pose network's file.
         folder: where to; made where it is missing.
         precision: of the temporal network; the pose network is as it is.
+        exported: the detector's network as `export_head` wrote it; None: it is exported now.
 
     Raises:
         FeatureSetError: the detector learned from another feature set.
@@ -52,13 +55,14 @@ def write_model(
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
         raise PermanentFailureError(f"{folder} is not empty: write a model into a new folder")
-    if precision == "int8":
-        with tempfile.TemporaryDirectory() as scratch:
-            whole = Path(scratch) / HEAD_FILE
+    with tempfile.TemporaryDirectory() as scratch:
+        whole = exported or Path(scratch) / HEAD_FILE
+        if exported is None:
             export_head(detector, whole)
+        if precision == "int8":
             quantized_head(whole, folder / HEAD_FILE)
-    else:
-        export_head(detector, folder / HEAD_FILE)
+        else:
+            shutil.copyfile(whole, folder / HEAD_FILE)
     shutil.copyfile(pose_path, folder / POSE_FILE)
     content = {
         "format": FORMAT,

@@ -88,8 +88,8 @@ def build_edge_package(work: Work, model: str | None = None) -> Packaged:
         build_runtime,
         runtime_id,
     )
-    from fall_assets.delivery.onnx_export import write_model
-    from fall_assets.edge.model import EdgeModel
+    from fall_assets.delivery.onnx_export import export_head, write_model
+    from fall_assets.edge.model import HEAD_FILE, EdgeModel
     from fall_assets.features.movenet import pose_network_path
 
     version, run_id = _registered(work, model)
@@ -109,9 +109,18 @@ def build_edge_package(work: Work, model: str | None = None) -> Packaged:
         if known is not None:
             return known
         judged = []
+        export_head(detector, place / HEAD_FILE)
         for precision in PRECISIONS:
             head = place / precision
-            write_model(detector, version, settings, pose_network_path(), head, precision)
+            write_model(
+                detector,
+                version,
+                settings,
+                pose_network_path(),
+                head,
+                precision,
+                exported=place / HEAD_FILE,
+            )
             judged.append(_judge(precision, EdgeModel.load(head), detector, learning_set))
         choice = choose(judged)
         sequence = _next_sequence(work)

@@ -18,7 +18,7 @@ import polars as pl
 import pytest
 
 from fall_assets.automation.sensors import gateway_sensor, packaging_sensor
-from fall_assets.delivery.gateway import TOKEN_FILE
+from fall_assets.delivery.gateway import TOKEN_FILE, GatewayAwayError
 from fall_assets.edge.package import verify_package
 from fall_assets.edge.signing import load_public_keys
 from fall_assets.features.packing import pack_keypoints, unpack_keypoints
@@ -108,7 +108,7 @@ def test_answers_at_the_gateway_start_the_day_they_speak_of(site: TestSite, tmp_
             (CAMERA, "other", "nurse")
         ]
         gateway.stop()
-        with pytest.raises(dg.DagsterError):
+        with pytest.raises(GatewayAwayError):
             tick(site, gateway_sensor, cursor)
 
 
