@@ -8,9 +8,10 @@ known the gate is open, and so it is again where nothing quiet has been seen for
 comes after what it is a sign of, the gate says from when on to look: what was not decoded since
 must be kept until then.
 
-A camera with a constant bit rate tells by pictures only, and nobody can wait for its next key
-frame. So until packets have told of what pictures saw, a few times and often enough, pictures are
-taken every `PEEK_S`, which costs the decoding of all frames but no look for people.
+A camera with a constant bit rate, or with much noise, tells by pictures only. So until packets
+have told of what pictures saw, a few times and often enough, a picture is taken of every key frame;
+where those are rarer than `KEYS_OFTEN_S`, nobody can wait for the next one, and pictures are taken
+every `PEEK_S`, which costs the decoding of all frames but no look for people.
 """
 
 from __future__ import annotations
@@ -28,6 +29,10 @@ from fall_assets.features.gate import MotionGateSettings
 PEEK_S = 1.0
 """From picture to picture where packets are not known to tell."""
 
+KEYS_OFTEN_S = 2.5
+"""Key frames no farther apart than this are pictures enough: the gate opens so much late at most,
+and what was not decoded until then is decoded then."""
+
 _MAD = 1.4826
 _WITNESSES = 20
 _FEWEST_WITNESSES = 2
@@ -36,6 +41,7 @@ _FEWEST_PICTURES = 3
 _LOUD = 3.0
 _CELLS = 2
 _KEYS = 32
+_FEWEST_GAPS = 3
 _TICK_S = 5e-4
 
 
@@ -67,6 +73,7 @@ class LiveGate:
         self._moved: deque[NDArray[np.float32]] = deque(maxlen=pairs)
         self._quiet: deque[tuple[int, float]] = deque(maxlen=bins)
         self._keys: deque[int] = deque(maxlen=_KEYS)
+        self._key_times: deque[float] = deque(maxlen=_FEWEST_GAPS + 3)
         recent = int((settings.after_s + 4 * settings.key_every_s) / settings.bin_s) + 2
         self._bins: deque[_Bin] = deque(maxlen=recent)
         self._bin: _Bin | None = None
@@ -91,7 +98,14 @@ class LiveGate:
     @property
     def needs_pictures(self) -> bool:
         """Whether other than key frames must be decoded to judge, as packets may tell nothing."""
-        return self._knows and self._has_others and not self._packets_tell
+        return (
+            self._knows and self._has_others and not self._packets_tell and not self._has_often_keys
+        )
+
+    @property
+    def _has_often_keys(self) -> bool:
+        gaps = np.diff(self._key_times)
+        return len(gaps) >= _FEWEST_GAPS and float(gaps.max()) <= KEYS_OFTEN_S + _TICK_S
 
     @property
     def _packets_tell(self) -> bool:
@@ -126,6 +140,7 @@ class LiveGate:
             self._bin = None
         if is_key:
             self._keys.append(size)
+            self._key_times.append(time_s)
             return
         self._has_others = True
         if self._bin is None:

@@ -137,8 +137,19 @@ def test_every_frame_may_be_a_key_frame() -> None:
     assert camera.send(8, cells=shifted)
 
 
+def test_where_key_frames_come_often_they_are_pictures_enough() -> None:
+    often, rare = Camera(group=20), Camera(group=30)
+    for camera in (often, rare):
+        camera.send(60)
+    assert rare.gate.needs_pictures
+    assert not often.gate.needs_pictures
+    # Packets tell nothing: it opens with the next key frame, at most two seconds late.
+    began_s = often.time_s
+    assert often.send(8, cells=shifted)[0] <= began_s + 2.1
+
+
 def test_pictures_between_key_frames_are_needed_until_packets_have_told() -> None:
-    told, constant = Camera(), Camera()
+    told, constant = Camera(group=30), Camera(group=30)
     for camera, more in ((told, 3000.0), (constant, 500.0)):
         camera.send(60)
         assert camera.gate.needs_pictures
