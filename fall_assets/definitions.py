@@ -51,7 +51,7 @@ ALL_ASSETS = [
     delivery.edge_package,
     operation.predictions,
     operation.alerts,
-    operation.edge_inbox,
+    operation.edge_alerts,
     operation.camera_health,
     monitoring.drift_reference,
     monitoring.drift_report,

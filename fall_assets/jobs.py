@@ -13,7 +13,7 @@ LEARNING = dg.AssetSelection.assets("training_set", "candidate_model", "evaluati
 STUDIES = dg.AssetSelection.assets("experiments", "tuning_study")
 DELIVERY = dg.AssetSelection.assets("registered_model", "drift_reference")
 PACKAGING = dg.AssetSelection.assets("edge_package")
-WARD = dg.AssetSelection.assets("edge_inbox", "camera_health")
+WARD = dg.AssetSelection.assets("edge_alerts", "camera_health")
 OPERATION = dg.AssetSelection.assets(
     "predictions", "alerts", "drift_report", "automatic_labels", "review_queue"
 )

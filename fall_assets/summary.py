@@ -25,7 +25,7 @@ def summary(site: Site, lake: Lake, days: Sequence[date]) -> Iterator[str]:
     yield f"clips per label:   {_counts(clips, 'label')}"
     yield f"                   {_counts(clips.with_columns(target=_TARGET), 'target')}"
     yield from _model(lake)
-    packages = lake.read("edge_packages").sort("sequence")
+    packages = lake.read("edge_package").sort("sequence")
     if packages.height:
         package = packages.row(-1, named=True)
         yield (

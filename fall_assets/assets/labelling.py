@@ -27,7 +27,7 @@ def zones(context: dg.AssetExecutionContext, site: SiteResource) -> dg.Materiali
 
 
 @dg.asset(
-    deps=["videos", "edge_inbox"],
+    deps=["videos", "edge_alerts"],
     partitions_def=DAYS,
     backfill_policy=SINGLE_RUN,
     automation_condition=when_upstream_changed(),

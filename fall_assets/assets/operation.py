@@ -73,7 +73,9 @@ def alerts(context: dg.AssetExecutionContext, site: SiteResource) -> dg.Material
 
 
 @dg.asset(deps=["cameras"])
-def edge_inbox(context: dg.AssetExecutionContext, site: SiteResource) -> dg.MaterializeResult[None]:
+def edge_alerts(
+    context: dg.AssetExecutionContext, site: SiteResource
+) -> dg.MaterializeResult[None]:
     """What boxes and wards told the gateway since the last time: alerts, answers, telemetry."""
     with working(context, site) as work:
         received = receive(work)
@@ -87,7 +89,7 @@ def edge_inbox(context: dg.AssetExecutionContext, site: SiteResource) -> dg.Mate
 
 
 @dg.asset(
-    deps=["cameras", "edge_inbox"],
+    deps=["cameras", "edge_alerts"],
     partitions_def=DAYS,
     backfill_policy=SINGLE_RUN,
     kinds={"csv"},

@@ -10,7 +10,7 @@ Condition = dg.AutomationCondition[Any]
 # later days get; past days are recomputed by a person or a backfill. The gateway's inbox has a
 # sensor, which knows the days that its rows speak of.
 _NOT_BY_DAY = dg.AssetSelection.assets(
-    "cameras", "zones", "registered_model", "drift_reference", "edge_inbox"
+    "cameras", "zones", "registered_model", "drift_reference", "edge_alerts"
 )
 
 

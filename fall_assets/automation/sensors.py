@@ -163,7 +163,7 @@ def packaging_sensor(
     if registered.is_empty():
         return dg.SkipReason("no version is registered yet")
     newest: str = registered.sort("registered_utc")["model_version"][-1]
-    packaged = lake.read("edge_packages", columns=["model_version"])["model_version"]
+    packaged = lake.read("edge_package", columns=["model_version"])["model_version"]
     if newest in packaged.to_list():
         return dg.SkipReason(f"version {newest} is packaged")
     request = dg.RunRequest(

@@ -226,7 +226,7 @@ def no_camera_is_starved(
     )
 
 
-@dg.asset_check(asset="edge_inbox")
+@dg.asset_check(asset="edge_alerts")
 def boxes_run_what_they_were_given(site: SiteResource) -> dg.AssetCheckResult:
     """Boxes whose newest word on a package is that they refused it or went back."""
     latest = site.lake().read("edge_updates").sort("number").group_by("box").last()

@@ -25,7 +25,7 @@ def package() -> None:
 @edge.command("list")
 def list_packages() -> None:
     """List packages, newest first: sequence, version, size, start, comparison, archive."""
-    rows = _work().lake.read("edge_packages").sort("sequence", descending=True).to_dicts()
+    rows = _work().lake.read("edge_package").sort("sequence", descending=True).to_dicts()
     for row in rows:
         click.echo(
             f"{row['sequence']:>4}  version {row['model_version']}  {row['precision']}  "

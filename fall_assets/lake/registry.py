@@ -1265,7 +1265,7 @@ _TABLES = (
     ),
     Table(
         "edge_alerts",
-        "edge_inbox",
+        "edge_alerts",
         "operation",
         "Alerts that boxes raised on live streams, as the gateway took them.",
         (
@@ -1287,7 +1287,7 @@ _TABLES = (
     ),
     Table(
         "ward_answers",
-        "edge_inbox",
+        "edge_alerts",
         "operation",
         "What the ward said of the boxes' alerts; all of it, in the order it was said.",
         (
@@ -1304,7 +1304,7 @@ _TABLES = (
     ),
     Table(
         "edge_reports",
-        "edge_inbox",
+        "edge_alerts",
         "operation",
         "Telemetry that boxes sent to the gateway, a row per camera and minute.",
         (
@@ -1323,7 +1323,7 @@ _TABLES = (
     ),
     Table(
         "edge_updates",
-        "edge_inbox",
+        "edge_alerts",
         "operation",
         "What boxes said of the packages that they were given.",
         (
@@ -1344,7 +1344,7 @@ _TABLES = (
         key=("box", "number"),
     ),
     Table(
-        "edge_packages",
+        "edge_package",
         "edge_package",
         "delivery",
         "Packages for the boxes; each was compared with its model before it stood here.",

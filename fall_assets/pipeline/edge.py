@@ -173,7 +173,7 @@ def build_edge_package(work: Work, model: str | None = None) -> Packaged:
     work.lake.append("edge_variants", variants, work.provenance())
     work.lake.append("edge_parity", parity, work.provenance())
     # By this row the package counts as published: it comes last.
-    work.lake.append("edge_packages", one_row("edge_packages", row), work.provenance())
+    work.lake.append("edge_package", one_row("edge_package", row), work.provenance())
     return Packaged(row, variants, parity, is_new=True)
 
 
@@ -204,7 +204,7 @@ def newest_package(work: Work, model: str | None = None) -> Mapping[str, Any]:
     Raises:
         PermanentFailureError: there is none.
     """
-    rows = work.lake.read("edge_packages").sort("sequence")
+    rows = work.lake.read("edge_package").sort("sequence")
     if model is not None:
         rows = rows.filter(pl.col("model_version") == model)
     if rows.is_empty():
@@ -276,12 +276,12 @@ def _registered(work: Work, model: str | None) -> tuple[str, str]:
 
 
 def _next_sequence(work: Work) -> int:
-    newest = work.lake.scan("edge_packages").select(pl.col("sequence").max()).collect().item()
+    newest = work.lake.scan("edge_package").select(pl.col("sequence").max()).collect().item()
     return int(newest or 0) + 1
 
 
 def _packaged_before(work: Work, version: str, runtime_id: str) -> Packaged | None:
-    rows = work.lake.read("edge_packages").filter(
+    rows = work.lake.read("edge_package").filter(
         pl.col("model_version") == version, pl.col("runtime") == runtime_id
     )
     if rows.is_empty():

@@ -39,7 +39,7 @@ ASSETS = {
     "edge_package": "delivery",
     "predictions": "operation",
     "alerts": "operation",
-    "edge_inbox": "operation",
+    "edge_alerts": "operation",
     "camera_health": "operation",
     "drift_reference": "monitoring",
     "drift_report": "monitoring",

@@ -47,13 +47,13 @@ def test_a_version_is_packaged_once_and_only_as_its_model_scores(site: TestSite)
     _lie_about_a_segment(site)
     with pytest.raises(ParityError, match=r"differs from its model on 1 of \d+ segments.*\.mp4"):
         build_edge_package(site.work)
-    assert site.lake.rows("edge_packages") == 0, "nothing is published"
+    assert site.lake.rows("edge_package") == 0, "nothing is published"
     _lie_about_a_segment(site)
 
     requests, _ = tick(site, packaging_sensor)
     assert [request.run_key for request in requests] == ["package-1"]
     run(site, requests[0], "packaging")
-    package = site.lake.read("edge_packages").row(0, named=True)
+    package = site.lake.read("edge_package").row(0, named=True)
     assert (package["model_version"], package["precision"]) == ("1", "float32")
     assert package["largest_difference"] < 1e-4
     assert package["unpacked_bytes"] < 250_000_000
