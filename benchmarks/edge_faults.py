@@ -25,21 +25,16 @@ from __future__ import annotations
 
 import argparse
 import base64
-import json
 import os
 import random
 import signal
-import socket
-import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -47,143 +42,14 @@ from typing import Any, Self
 
 import numpy as np
 
+from benchmarks.edge_processes import REPOSITORY, Gateway, Process, waiting_in
 from fall_assets.delivery.stills import jpeg
 from fall_assets.edge.client import GatewayClient
 from fall_assets.edge.outbox import Outbox
 from fall_assets.edge.sender import Sender
 from fall_assets.simulation.network import NETWORK_FAULTS, NetworkFault, Relay
 
-REPOSITORY = Path(__file__).parents[1]
 MODEL_VERSION = "faults-1"
-_READY_S = 60.0
-_GATEWAY = """
-port = {port}
-data = "data"
-[limits]
-rate_per_s = 300.0
-burst = 400
-failures_per_minute = 6000.0
-"""
-
-
-class Process:
-    """A process that is killed and started again."""
-
-    def __init__(self, name: str, command: Sequence[str | Path], log: Path) -> None:
-        self.name = name
-        self.kills = 0
-        self._command = [str(word) for word in command]
-        self._log = log
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        """Start it; what it says goes to its log."""
-        with self._log.open("ab") as log:
-            # Its standard input stays open: some end with it.
-            self._process = subprocess.Popen(
-                self._command, stdin=subprocess.PIPE, stdout=log, stderr=log, cwd=REPOSITORY
-            )
-
-    @property
-    def runs(self) -> bool:
-        """Whether it is there."""
-        return self._process is not None and self._process.poll() is None
-
-    @property
-    def pid(self) -> int:
-        """Its number."""
-        assert self._process is not None
-        return self._process.pid
-
-    def kill(self) -> None:
-        """SIGKILL, from which nothing can be saved; counted."""
-        assert self._process is not None
-        if self._process.poll() is not None:
-            raise SystemExit(
-                f"{self.name} ended by itself with {self._process.returncode}:\n{self.tail()}"
-            )
-        self._process.send_signal(signal.SIGKILL)
-        self._process.wait(30)
-        self.kills += 1
-
-    def end(self) -> None:
-        """Stop it, gently at first."""
-        if self._process is None or self._process.poll() is not None:
-            return
-        self._process.terminate()
-        try:
-            self._process.wait(15)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait(15)
-
-    def tail(self, length: int = 3000) -> str:
-        """The end of its log."""
-        return self._log.read_text(errors="replace")[-length:]
-
-
-class Gateway(Process):
-    """A real `fall-gateway` with its own data."""
-
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True)
-        self.port = free_port()
-        self._config = folder / "gateway.toml"
-        self._config.write_text(_GATEWAY.format(port=self.port))
-        self._module = [sys.executable, "-m", "fall_assets.gateway.cli"]
-        super().__init__(
-            "gateway", [*self._module, "serve", "--config", self._config], folder / "log"
-        )
-        self._platform = self.token("--role", "platform")
-
-    def token(self, *role: str) -> str:
-        """Make a token."""
-        done = subprocess.run(
-            [*self._module, "token", "add", "--config", str(self._config), *role],
-            check=True,
-            capture_output=True,
-            text=True,
-            timeout=_READY_S,
-            cwd=REPOSITORY,
-        )
-        return done.stdout.split()[-1]
-
-    def wait(self) -> None:
-        """Return when it answers."""
-        end = time.monotonic() + _READY_S
-        while time.monotonic() < end:
-            with suppress(OSError):
-                url = f"http://127.0.0.1:{self.port}/readyz"
-                with urllib.request.urlopen(url, timeout=2) as answer:
-                    if answer.status == 200:
-                        return
-            time.sleep(0.05)
-        raise SystemExit(f"the gateway does not answer:\n{self.tail()}")
-
-    def rows(self, kind: str) -> list[dict[str, Any]]:
-        """All `alerts` or `reports` that it has."""
-        found: list[dict[str, Any]] = []
-        after = 0
-        while True:
-            request = urllib.request.Request(
-                f"http://127.0.0.1:{self.port}/v1/{kind}?after={after}&limit=500",
-                headers={"Authorization": f"Bearer {self._platform}"},
-            )
-            with urllib.request.urlopen(request, timeout=20) as answer:
-                said = json.load(answer)
-            if not said[kind]:
-                return found
-            found += said[kind]
-            after = said["next"]
-
-
-def free_port() -> int:
-    """A port of loopback that nobody has at the moment."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
-
-
-# --- storm ---------------------------------------------------------------------------------------
 
 
 class Ledger:
@@ -434,16 +300,6 @@ def _until_empty(paths: Sequence[Path], ledgers: Sequence[Path], limit_s: float)
             return
         before = sizes
         time.sleep(1.0)
-
-
-def waiting_in(path: Path) -> int:
-    """How many alerts wait in another process's outbox; 1 where it cannot be read now."""
-    try:
-        with closing(sqlite3.connect(path.absolute().as_uri() + "?mode=ro", uri=True)) as database:
-            sql = "SELECT count(*) FROM alerts WHERE state = 'waiting'"
-            return int(database.execute(sql).fetchone()[0])
-    except sqlite3.Error:
-        return 1
 
 
 @dataclass(frozen=True)

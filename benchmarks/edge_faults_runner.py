@@ -16,7 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from benchmarks.edge_faults import Gateway, Process, free_port, waiting_in
+from benchmarks.edge_processes import Gateway, Process, free_port, waiting_in
 from fall_assets.simulation.cameras import CameraFault, CameraServer
 from fall_assets.simulation.films import load_film, quiet
 from fall_assets.simulation.network import NETWORK_FAULTS, Relay
