@@ -170,8 +170,9 @@ def build_edge_package(work: Work, model: str | None = None) -> Packaged:
     parity = parity.with_columns(sequence=pl.lit(sequence)).select(
         list(table("edge_parity").schema)
     )
-    work.lake.append("edge_variants", variants, work.provenance())
-    work.lake.append("edge_parity", parity, work.provenance())
+    # A run that was killed in between left rows under this sequence: they are replaced.
+    work.lake.upsert("edge_variants", variants, work.provenance())
+    work.lake.upsert("edge_parity", parity, work.provenance())
     # By this row the package counts as published: it comes last.
     work.lake.append("edge_package", one_row("edge_package", row), work.provenance())
     return Packaged(row, variants, parity, is_new=True)
