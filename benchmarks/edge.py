@@ -53,7 +53,7 @@ _NFD = Path(__file__).with_name("nfd.py")
 _PATIENCE_S = 60.0
 _FALL_S = 24.0
 _MINUTES, _VISITS_S = 6, (20,)
-_STILL_S = 40.0
+_STILL_S, _WARM_S = 40.0, 45.0
 
 
 # Films ----------------------------------------------------------------------------------------
@@ -282,18 +282,23 @@ def live(model: Path, folder: Path, seconds: float) -> bool:
         * int(QUIET_GOAL),
     }
     met = True
-    print(f"\n{'streams':<10} {'core in use':>12} {'shed':>6} {'worst lag s':>12}  delays, s")
+    print(
+        f"\n{'streams':<10} {'core in use':>12} {'warming':>9} {'shed':>6} {'worst lag s':>12}"
+        "  delays, s"
+    )
     for name, films in sets.items():
         with tempfile.TemporaryDirectory() as place, gateway(Path(place)) as (url, token):
             config = configure(Path(place), url, token, films, pace="real", loop=True)
             with running(config, model, cores=[0]) as process:
-                time.sleep(min(10.0, seconds))
+                # A gate that knows nothing yet is open: all streams begin busy.
+                time.sleep(_WARM_S)
+                at_first = sum(one["shed"] for one in health(config)["streams"].values())
                 before = process.cpu_times()
                 time.sleep(seconds)
                 after = process.cpu_times()
                 told = health(config)
             streams = told["streams"].values()
-            shed = sum(one["shed"] for one in streams)
+            shed = sum(one["shed"] for one in streams) - at_first
             lag_s = max(one["worst_lag_s"] for one in streams)
             used = (after.user + after.system - before.user - before.system) / seconds
             print(
@@ -303,7 +308,9 @@ def live(model: Path, folder: Path, seconds: float) -> bool:
             if delay.get("count") and delay["p95_s"] > DELAY_GOAL_S:
                 met = False
             met &= shed == 0
-    print(f"goal: nothing shed, p95 from frame to answer at most {DELAY_GOAL_S} s")
+    print(
+        f"goal: nothing shed after {_WARM_S:g} s, p95 from frame to answer at most {DELAY_GOAL_S} s"
+    )
     return met
 
 
