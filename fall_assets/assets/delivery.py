@@ -38,10 +38,12 @@ def edge_package(
     """The newest version as a signed program for the boxes; it scores as its model does."""
     with working(context, site) as work:
         packaged = build_edge_package(work)
+        packages = work.lake.read("edge_package")
     package = packaged.package
     return dg.MaterializeResult(
         metadata={
-            **row_metadata(packaged.parity, by=["camera_id"]),
+            **row_metadata(packages, by=["model_version"]),
+            "segments compared": package["segments"],
             "built by this run": packaged.is_new,
             "version": package["model_version"],
             "sequence": package["sequence"],
