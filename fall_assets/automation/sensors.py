@@ -184,7 +184,8 @@ def gateway_sensor(
 
     Each day that a new alert or answer speaks of is asked for; telemetry asks for today, every
     `reports_every_min`. A gateway that is away fails the tick, which says so; what it holds waits
-    there. Nothing is lost where a run fails: the lake, not this cursor, knows what it has.
+    there. Where a run fails, its retries apply; the next run takes in what it did not, as the lake
+    and not this cursor knows what it has, but labels of that day wait for the next reading of them.
     """
     place = site.site()
     if not place.settings.gateway.url:

@@ -320,7 +320,8 @@ class CameraStream:
 
     Args:
         watch: makes the watcher of a connection.
-        on_alarm: called in the camera's thread for every alarm; what it raises is logged.
+        on_alarm: called in the camera's thread for every alarm; what it raises is logged and
+            counts as a stumble of the box.
         hwaccel: as RunnerSettings has it.
         endless: False: a file that ends (or cannot be read) ends the stream.
     """
@@ -627,6 +628,8 @@ class _Session:
             try:
                 self._stream._on_alarm(self._by_the_box(alarm, watcher, known_s))
             except Exception:
+                # The stream goes on, but the box is not well: a new package goes back for this.
+                self._stream.stumbled_s = time.monotonic()
                 _log.exception("%s: an alarm could not be raised", self._stream.camera.id)
 
     def _by_the_box(self, alarm: Alarm, watcher: WatcherLike, known_s: float) -> Raised:

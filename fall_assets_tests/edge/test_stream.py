@@ -222,6 +222,7 @@ def test_an_alarm_that_cannot_be_told_does_not_end_the_camera(tmp_path: Path) ->
     camera.start()
     assert camera.join(20)
     assert len(told) == made[0].figures.frames == 20
+    assert camera.stumbled_s is not None, "the box is not well then"
 
 
 def test_rtsp_lost_and_found(quick: None, tmp_path: Path) -> None:
