@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from fall_assets.edge.client import MOST_ASSIGNMENT_BYTES
 from fall_assets.edge.package import MAX_ARCHIVE_BYTES
 from fall_assets.edge.signing import verify
 from fall_assets.errors import PermanentFailureError
@@ -23,7 +24,6 @@ FORMAT: Final = 1
 ALL: Final = "*"
 """As a box: every box. As a camera: all that no other live part names."""
 MAX_PARTS: Final = 16
-_MAX_BYTES: Final = 1_000_000
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -88,8 +88,8 @@ def read_assignment(
         SignatureError: no trusted key signed these bytes.
         AssignmentError: it is for another box or of another form.
     """
-    if len(content) > _MAX_BYTES:
-        raise AssignmentError(f"{len(content)} bytes, over {_MAX_BYTES}")
+    if len(content) > MOST_ASSIGNMENT_BYTES:
+        raise AssignmentError(f"{len(content)} bytes, over {MOST_ASSIGNMENT_BYTES}")
     verify(content, signature, trusted)
     try:
         value = json.loads(content)

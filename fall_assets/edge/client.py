@@ -20,12 +20,19 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from fall_assets.errors import FallAssetsError, PassingFailureError, PermanentFailureError
 from fall_assets.loopback import is_loopback
 
+MOST_ASSIGNMENT_BYTES: Final = 1_500_000
+"""What is signed of an assignment is no larger: room for 10,000 cameras with ids of 64 characters,
+each named twice (live in one part, in shadow in another)."""
+MOST_ASSIGNMENT_BASE64: Final = 4 * -(-MOST_ASSIGNMENT_BYTES // 3)
+"""The same as it is sent."""
+
 _ANSWER_BYTES = 1_000_000
+_ASSIGNMENT_ANSWER_BYTES = MOST_ASSIGNMENT_BASE64 + 10_000
 _DETAIL_LENGTH = 200
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -58,7 +65,7 @@ class GatewayRefusedError(PermanentFailureError):
 
 @dataclass(frozen=True)
 class Answer:
-    """What the gateway said to a request that it took: status, headers, at most 1 MB of body."""
+    """What the gateway said to a request that it took; the body's size is bounded."""
 
     status: int
     headers: Mapping[str, str]
@@ -203,7 +210,7 @@ class GatewayClient:
     def get_assignment(self, etag: str | None = None) -> AssignmentAnswer:
         """What this box should run; `etag` is of the last answer."""
         headers = {"If-None-Match": etag} if etag else {}
-        answer = self._ask("GET", "/v1/assignment", headers=headers)
+        answer = self._ask("GET", "/v1/assignment", headers=headers, most=_ASSIGNMENT_ANSWER_BYTES)
         if answer.status == 304:
             return AssignmentAnswer("unchanged", etag=etag)
         if answer.status == 204:
@@ -251,6 +258,7 @@ class GatewayClient:
         *,
         body: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
+        most: int = _ANSWER_BYTES,
     ) -> Answer:
         sent = dict(headers or {})
         data = None
@@ -259,7 +267,7 @@ class GatewayClient:
             sent["Content-Type"] = "application/json"
         with self._request(method, path, data, sent) as (response, deadline):
             try:
-                text = _read(response, _ANSWER_BYTES)
+                text = _read(response, most)
                 if deadline.passed:
                     raise TimeoutError
             except (OSError, ValueError, http.client.HTTPException) as error:

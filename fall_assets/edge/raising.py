@@ -203,7 +203,8 @@ class Raiser:
     def alert(self, raised: Raised) -> str | None:
         """Put an alarm into the outbox; its alert's id, None where it was told already."""
         alarm = raised.alarm
-        alert_id = _alert_id(raised)
+        # Of a file, both versions would give an alarm of the same moment the same id.
+        alert_id = _alert_id(raised, f"shadow {self._model_version}" if self._shadow else None)
         with self._lock:
             last = self._last_event(raised.camera_id)
             is_repeated = (
@@ -313,13 +314,13 @@ def _still(raised: Raised) -> str | None:
     return None if content is None else base64.b64encode(content).decode("ascii")
 
 
-def _alert_id(raised: Raised) -> str:
+def _alert_id(raised: Raised, whose: str | None = None) -> str:
     parts: Sequence[str] = (
         (raised.file, f"{raised.alarm.raised_s:.1f}")
         if raised.file is not None
         else (raised.raised_utc.isoformat(timespec="seconds"), _iso(raised.connected_utc))
     )
-    text = "|".join((raised.camera_id, *parts))
+    text = "|".join((raised.camera_id, *parts, *((whose,) if whose else ())))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

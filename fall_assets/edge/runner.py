@@ -290,6 +290,7 @@ class Runner:
                             condition=stream.condition(at),
                             clock_offset_s=stream.clock_offset_s(),
                             outbox=outbox.waiting(),
+                            shadow=self._how.shadow,
                         )
                     )
                     before[camera.id] = after

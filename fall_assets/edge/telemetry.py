@@ -114,6 +114,7 @@ def camera_report(
     condition: Condition,
     clock_offset_s: float | None,
     outbox: int,
+    shadow: bool = False,
 ) -> dict[str, Any]:
     """One camera's report over the `seconds` since the last one, as the gateway wants it.
 
@@ -122,7 +123,8 @@ def camera_report(
     and were looked at: frames that the motion gate left in their packets count, damaged ones and
     those left out because the box was too slow do not. `fps_measured` counts all that arrived.
     `gate_duty` is the share of the watched time in which the gate was open; None where nothing was
-    watched. `bandwidth_kbps` is in kilobits (1000) a second, video alone.
+    watched. `bandwidth_kbps` is in kilobits (1000) a second, video alone. `shadow` is there only
+    where it is true: gateways that do not know it go on taking all other reports.
     """
     seconds = max(seconds, 1e-3)
     received = after.received - before.received
@@ -130,7 +132,7 @@ def camera_report(
     watched_s = after.watched_s - before.watched_s
     duty = (after.open_s - before.open_s) / watched_s if watched_s > 0 else None
     expected = fps_expected or fps_stream or 0.0
-    return {
+    report = {
         "camera_id": camera_id,
         "at_utc": at_utc.isoformat(timespec="milliseconds"),
         "cpu_percent": round(box.cpu_percent, 1),
@@ -149,6 +151,7 @@ def camera_report(
         "clock_offset_s": None if clock_offset_s is None else round(clock_offset_s, 3),
         "outbox": outbox,
     }
+    return report | {"shadow": True} if shadow else report
 
 
 class Poster(Protocol):

@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from fall_assets.delivery.kinds import Kind
+from fall_assets.edge.client import MOST_ASSIGNMENT_BASE64
 
 ID_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 SHA256_PATTERN: Final = r"^[0-9a-f]{64}$"
@@ -30,7 +31,6 @@ LAST_YEAR: Final = 2199
 MOST_REPORTS: Final = 256
 MOST_CAMERAS: Final = 10_000
 MOST_COUNT: Final = 2**53
-MOST_ASSIGNMENT: Final = 64 * 1024
 
 Answer = Literal["going", "fall", "false_alarm", "help"]
 State = Literal["ok", "lost", "frozen", "black", "moved", "starved", "starting"]
@@ -93,7 +93,10 @@ class AlertIn(Message):
 
 
 class Report(Message):
-    """How one camera and its box were at one moment."""
+    """How one camera and its box were at one moment, as the version sees it that watches it.
+
+    `shadow`: nobody is told of that version's alerts; another one watches the camera for the ward.
+    """
 
     camera_id: Id
     at_utc: Time
@@ -112,6 +115,7 @@ class Report(Message):
     since_utc: Time
     clock_offset_s: Annotated[float, Field(ge=-1e10, le=1e10)] | None
     outbox: Count
+    shadow: bool = False
 
 
 class TelemetryIn(Message):
@@ -143,7 +147,7 @@ class CameraIn(Message):
 class AssignmentIn(Message):
     """A signed assignment: the very bytes that were signed, and their signature, in base64."""
 
-    assignment: Annotated[Base64, StringConstraints(max_length=MOST_ASSIGNMENT)]
+    assignment: Annotated[Base64, StringConstraints(max_length=MOST_ASSIGNMENT_BASE64)]
     signature: Annotated[Base64, StringConstraints(max_length=1024)]
 
 

@@ -165,13 +165,17 @@ async def get_assignment(
     holder: Box, store: Kept, if_none_match: Annotated[str | None, Header()] = None
 ) -> Response:
     """The box's signed assignment: the very bytes that were signed."""
-    found = await run_in_threadpool(store.assignment_for, str(holder.box))
+    asked = [tag.strip().removeprefix("W/") for tag in (if_none_match or "").split(",")]
+    found = await run_in_threadpool(
+        store.assignment_for,
+        str(holder.box),
+        lambda etag: f'"{etag}"' in asked or "*" in asked,
+    )
     if found is None:
         return Response(status_code=204)
     signed, etag = found
     headers = {"ETag": f'"{etag}"', "Cache-Control": "no-cache"}
-    asked = [tag.strip().removeprefix("W/") for tag in (if_none_match or "").split(",")]
-    if f'"{etag}"' in asked or "*" in asked:
+    if signed is None:
         return Response(status_code=304, headers=headers)
     return JSONResponse(signed.model_dump(), headers=headers)
 

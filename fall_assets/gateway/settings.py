@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
+from fall_assets.edge.client import MOST_ASSIGNMENT_BASE64
 from fall_assets.errors import PermanentFailureError
 from fall_assets.loopback import is_loopback
 
@@ -30,7 +31,7 @@ class Limits:
     telemetry_bytes: int = 256_000
     small_bytes: int = 16_000
     cameras_bytes: int = 4_000_000
-    assignment_bytes: int = 128_000
+    assignment_bytes: int = MOST_ASSIGNMENT_BASE64 + 10_000
     package_bytes: int = 300_000_000
     still_pixels: int = 1280
     # Seconds for all of a small body, and for the next piece of a package.

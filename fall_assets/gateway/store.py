@@ -28,6 +28,7 @@ from fall_assets.gateway.messages import (
     AssignmentIn,
     AssignmentOut,
     CameraIn,
+    Report,
     TelemetryIn,
     UpdateIn,
 )
@@ -136,6 +137,9 @@ class Store:
     def take_reports(self, holder: Holder, telemetry: TelemetryIn) -> int:
         """Store what is new of these reports; how many are stored now, known ones included.
 
+        What a shadow sees of a camera is kept and says nothing of whether the ward's version
+        watches it.
+
         Raises ForbiddenError where one of the cameras is not the box's; then none is stored.
         """
         now = self._now()
@@ -153,7 +157,7 @@ class Store:
                 )
             }
             changed = False
-            for report in sorted(telemetry.reports, key=lambda report: report.at_utc):
+            for report in sorted(map(_placed, telemetry.reports), key=lambda one: one.at_utc):
                 key = {"camera_id": report.camera_id, "at_utc": report.at_utc}
                 found = connection.scalar(
                     select(tables.reports.c.id).where(
@@ -169,6 +173,8 @@ class Store:
                     "content": report.model_dump_json(),
                 }
                 connection.execute(insert(tables.reports).values(row))
+                if report.shadow:
+                    continue
                 state = key | {
                     "state": report.state,
                     "since_utc": min(report.since_utc - offset, now),
@@ -200,16 +206,32 @@ class Store:
                 )
             )
 
-    def assignment_for(self, box: str) -> tuple[AssignmentOut, str] | None:
-        """The box's assignment, or that for all boxes where it is newer; and its etag."""
+    def assignment_for(
+        self, box: str, known: Callable[[str], bool] = lambda _: False
+    ) -> tuple[AssignmentOut | None, str] | None:
+        """The box's assignment, or that for all boxes where it is newer; and its etag.
+
+        Where the etag is `known`, the assignment is not read: it may be large, and every box asks
+        once a minute.
+        """
+        assignments = tables.assignments.c
         with self._database.reading() as connection:
             rows = connection.execute(
-                select(tables.assignments).where(tables.assignments.c.box.in_([box, "*"]))
+                select(assignments.box, assignments.serial, assignments.etag).where(
+                    assignments.box.in_([box, "*"])
+                )
             ).all()
-        if not rows:
-            return None
-        row = max(rows, key=lambda row: (row.serial, row.box == box))
-        return AssignmentOut(assignment=row.assignment, signature=row.signature), row.etag
+            if not rows:
+                return None
+            newest = max(rows, key=lambda row: (row.serial, row.box == box))
+            if known(newest.etag):
+                return None, newest.etag
+            row = connection.execute(
+                select(assignments.assignment, assignments.signature).where(
+                    assignments.box == newest.box
+                )
+            ).one()
+        return AssignmentOut(assignment=row.assignment, signature=row.signature), newest.etag
 
     # From the platform.
 
@@ -371,6 +393,17 @@ class Store:
                 select(table).where(table.c.id > after).order_by(table.c.id).limit(limit)
             )
             return [dict(row) for row in rows.mappings()]
+
+
+def _placed(report: Report) -> Report:
+    """The report; a shadow's a microsecond later.
+
+    Camera and time are the key of reports, here and in the lake, boxes say milliseconds, and two
+    versions may watch one camera.
+    """
+    if not report.shadow:
+        return report
+    return report.model_copy(update={"at_utc": report.at_utc + timedelta(microseconds=1)})
 
 
 def _opened(row: dict[str, Any]) -> dict[str, Any]:

@@ -217,12 +217,14 @@ def _write_elsewhere(work: Work, changed: pl.DataFrame) -> None:
 def collect_health(work: Work, day: date) -> pl.DataFrame:
     """The day's telemetry: what boxes left beside the footage, and what they sent to the gateway.
 
-    Of a camera and moment that both tell of, the gateway's row holds.
+    Of a camera and moment that both tell of, the gateway's row holds. What versions in shadow tell
+    is left out: a camera is as the version sees it whose alerts the ward gets.
     """
     left, problems = read_telemetry(work.site.landing, day)
     for problem in problems:
         work.log(problem)
-    sent = work.lake.read("edge_reports", days=[day]).select(left.columns)
+    live = pl.col("shadow").is_null() | ~pl.col("shadow")
+    sent = work.lake.read("edge_reports", days=[day]).filter(live).select(left.columns)
     key = ["camera_id", "at_utc"]
     health = pl.concat([sent, left.join(sent, on=key, how="anti")]).sort(key)
     work.lake.replace_partition("camera_health", day, health, work.provenance(day))

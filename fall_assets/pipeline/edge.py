@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,7 @@ from fall_assets.learning.windows import segment_tracks
 from fall_assets.lineage import code_version
 from fall_assets.pipeline.files import files_of
 from fall_assets.pipeline.models import tracking
+from fall_assets.pipeline.serving import Part
 from fall_assets.pipeline.training_sets import open_training_set
 from fall_assets.pipeline.work import Work
 from fall_assets.processes import Failed, Message, Program, receive_json, spread
@@ -48,8 +49,11 @@ if TYPE_CHECKING:
 
 KEY_VARIABLE = "FALL_SIGNING_KEY"
 CACHE_FOLDER = Path("data") / "cache" / "edge"
+ALL_CAMERAS = "*"
+"""In an assignment: all cameras that no other live part names; of a shadow: all."""
 KEYS_FOLDER, PRIVATE_KEY, PUBLIC_KEY = "keys", "edge-signing.pem", "edge-signing.pub.pem"
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TIMED = 100
 _NAMED = 5
 _SHORTEST_S, _TIMES = 300.0, 20.0
@@ -222,47 +226,113 @@ def assign(
     cameras: Sequence[str] = ("*",),
     allow_older: bool = False,
 ) -> dict[str, Any]:
-    """Sign an assignment of a package to a box ('*': all that have none of their own) and send it.
+    """Sign an assignment of one package to a box and send it; see `assign_parts`.
 
-    Returns what was signed. The archive is sent first, so that no box is told of what it cannot
-    fetch.
+    `cameras` are ids; '*' is all.
+    """
+    version = str(package["model_version"])
+    named = None if ALL_CAMERAS in cameras else tuple(cameras)
+    part = Part(version, named, shadow=False)
+    return assign_parts(work, box, [part], {version: package}, allow_older=allow_older)
+
+
+def assign_parts(
+    work: Work,
+    box: str,
+    parts: Sequence[Part],
+    packages: Mapping[str, Mapping[str, Any]],
+    *,
+    allow_older: bool = False,
+    issued_utc: datetime | None = None,
+) -> dict[str, Any]:
+    """Sign one assignment of several versions to a box and send it.
+
+    Returns what was signed. The archives are sent first, so that no box is told of what it cannot
+    fetch. Cameras whose ids no box can have are left out, and parts without cameras.
+
+    Args:
+        work: the site.
+        box: its id; '*': all boxes that have no newer assignment of their own. Each box takes what
+            concerns its own cameras.
+        parts: versions and their cameras, live and in shadow.
+        packages: of each version its row of `edge_package`.
+        allow_older: boxes may go from a package to one that was built before it. Needed to go back
+            to a version that does not run on the box any more, not even in shadow; also where the
+            champion was packaged anew after its challenger.
+        issued_utc: when it was decided, default now. Later ones replace earlier ones; the same one
+            may be sent again.
 
     Raises:
         GatewayAwayError: the gateway is not there.
-        PermanentFailureError: the site has no gateway, or the archive is gone.
+        PermanentFailureError: the site has no gateway, a version has no package or its archive is
+            gone, nobody would raise alerts, or so many cameras are named that no box would read it.
     """
+    from fall_assets.edge.client import MOST_ASSIGNMENT_BYTES
     from fall_assets.edge.signing import sign
     from fall_assets.pipeline.gateway import open_gateway
 
-    archive = work.lake.resolve(package["archive"])
-    if not archive.is_file():
-        raise PermanentFailureError(f"the archive {archive} is gone: build the package again")
-    now = datetime.now(UTC)
-    assignment = {
-        "format": 1,
-        "box": box,
-        # Grows with time, also where the lake was restored from an older copy.
-        "serial": time.time_ns() // 1_000_000,
-        "issued_utc": now.isoformat(timespec="milliseconds"),
-        "allow_older": allow_older,
-        "parts": [
+    archives: dict[str, Path] = {}
+    told_parts = []
+    for part in parts:
+        package = packages.get(part.model_version)
+        if package is None:
+            raise PermanentFailureError(
+                f"version {part.model_version} has no package: materialize edge_package"
+            )
+        cameras = _for_boxes(work, part)
+        if not cameras:
+            continue
+        archive = work.lake.resolve(package["archive"])
+        if not archive.is_file():
+            raise PermanentFailureError(f"the archive {archive} is gone: build the package again")
+        archives[package["archive_sha256"]] = archive
+        told_parts.append(
             {
                 "archive_sha256": package["archive_sha256"],
                 "archive_size": package["archive_bytes"],
                 "manifest_sha256": package["manifest_sha256"],
                 "model_version": package["model_version"],
                 "sequence": package["sequence"],
-                "cameras": list(cameras),
-                "shadow": False,
+                "cameras": cameras,
+                "shadow": part.shadow,
             }
-        ],
+        )
+    if all(part["shadow"] for part in told_parts):
+        raise PermanentFailureError("no box would raise an alert: assign a version that is live")
+    issued = datetime.now(UTC) if issued_utc is None else issued_utc.astimezone(UTC)
+    assignment = {
+        "format": 1,
+        "box": box,
+        # Grows with time, also where the lake was restored from an older copy.
+        "serial": (issued - _EPOCH) // timedelta(milliseconds=1),
+        "issued_utc": issued.isoformat(timespec="milliseconds"),
+        "allow_older": allow_older,
+        "parts": told_parts,
     }
     told = json.dumps(assignment, sort_keys=True, separators=(",", ":")).encode()
+    if len(told) > MOST_ASSIGNMENT_BYTES:
+        raise PermanentFailureError(
+            f"the assignment has {len(told)} bytes and boxes read {MOST_ASSIGNMENT_BYTES}: assign "
+            "box by box, each only its own cameras"
+        )
     key = signing_key(work)
     with open_gateway(work) as gateway:
-        gateway.put_package(archive, package["archive_sha256"])
+        for sha256, archive in archives.items():
+            gateway.put_package(archive, sha256)
         gateway.put_assignment(box, told, sign(told, key))
     return assignment
+
+
+def _for_boxes(work: Work, part: Part) -> list[str]:
+    """A part's cameras as an assignment names them; a box refuses one with an id that is none."""
+    from fall_assets.edge.config import ID
+
+    if part.cameras is None:
+        return [ALL_CAMERAS]
+    unfit = [camera for camera in part.cameras if not ID.fullmatch(camera)]
+    if unfit:
+        work.log(f"no box can have these cameras, they are not assigned: {', '.join(unfit[:5])}")
+    return [camera for camera in part.cameras if ID.fullmatch(camera)]
 
 
 def _registered(work: Work, model: str | None) -> tuple[str, str]:

@@ -1,9 +1,17 @@
-"""Operation: the champion scores each day's footage, and alerts go to the ward."""
+"""Operation: each day's footage is scored, and alerts go to the ward.
+
+What belongs here: scores, alerts, what versions in shadow would have raised. What does not: which
+version watches which camera, live or in shadow (`serving`).
+
+When a camera's version changes with a day, the new one judges that day's footage from its start, as
+a box does after an update; a fall that still shows there, and of which the old one told the evening
+before, is not told again.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -28,7 +36,14 @@ from fall_assets.labelling.zones import zones_at
 from fall_assets.lake.registry import table
 from fall_assets.learning.windows import segment_tracks
 from fall_assets.pipeline.files import files_of
-from fall_assets.pipeline.models import champion
+from fall_assets.pipeline.serving import (
+    Part,
+    detector_of,
+    rows_of,
+    serving_on,
+    serving_over,
+    watched,
+)
 from fall_assets.pipeline.work import Work
 
 if TYPE_CHECKING:
@@ -41,46 +56,88 @@ _WHOLE_PICTURE = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0))
 
 
 def predict(work: Work, day: date) -> pl.DataFrame:
-    """Score the day's segments with the champion.
+    """Score the day's segments, each with every version that watches its camera that day.
+
+    A version in shadow that has no features that day is left out, with a line in the log.
 
     Raises:
         PermanentFailureError: no champion is registered, or the day's features are of another
-            feature set than the champion's.
+            feature set than that of a version that is live.
     """
-    detector, version = champion(work.site)
     videos = work.lake.read("videos", days=[day])
-    featured = work.lake.read("features", days=[day], columns=["video_id", "feature_set"])
-    ready = featured.filter(pl.col("feature_set") == detector.feature_set)["video_id"].unique()
-    if len(featured) and not len(ready):
-        raise PermanentFailureError(
-            f"{day} has no features of feature set {detector.feature_set}, which champion "
-            f"{version} needs: train and register a model on the current feature set"
-        )
-    tracks = work.lake.read("pose_tracks", days=[day]).filter(
-        pl.col("feature_set") == detector.feature_set
+    featured = work.lake.read(
+        "features", days=[day], columns=["video_id", "camera_id", "feature_set"]
     )
+    cameras = {*videos["camera_id"], *featured["camera_id"]}
+    parts = serving_on(work, day)
+    watching = watched(parts, cameras)
     rows = [table("predictions").empty()]
-    for video in videos.filter(pl.col("video_id").is_in(ready.to_list())).iter_rows(named=True):
-        own = tracks.filter(pl.col("video_id") == video["video_id"])
-        scores = detector.scores(segment_tracks(video["video_id"], video["duration_s"], own))
-        rows.append(
-            pl.DataFrame(
-                {
-                    "day": day,
-                    "video_id": video["video_id"],
-                    "camera_id": video["camera_id"],
-                    "model_version": version,
-                    "feature_set": detector.feature_set,
-                    "end_s": np.asarray(scores.end_s, np.float64),
-                    "track": list(scores.track),
-                    "score": np.asarray(scores.score, np.float64),
-                },
-                schema=table("predictions").schema,
-            )
+    for version in dict.fromkeys(part.model_version for part in parts):
+        live, shadow = (
+            [
+                camera
+                for part, own in watching
+                if part.model_version == version and part.shadow == hidden
+                for camera in own
+            ]
+            for hidden in (False, True)
         )
+        serves = any(part.model_version == version and not part.shadow for part in parts)
+        try:
+            detector = detector_of(work, version)
+        except PermanentFailureError as error:
+            if serves:
+                raise
+            work.log(f"version {version} does not watch {day} in shadow: {error}")
+            continue
+        usable = featured.filter(pl.col("feature_set") == detector.feature_set)
+        for ids in (live, shadow):
+            seen = pl.col("camera_id").is_in(ids)
+            if featured.filter(seen).is_empty() or not usable.filter(seen).is_empty():
+                continue
+            lack = f"{day} has no features of feature set {detector.feature_set}, which"
+            if ids is live:
+                raise PermanentFailureError(
+                    f"{lack} champion {version} needs: train and register a model on the current "
+                    "feature set"
+                    if len(parts) == 1
+                    else f"{lack} version {version} needs, which is live on {', '.join(ids[:5])}: "
+                    "materialize features of the day, or roll back"
+                )
+            work.log(f"{lack} version {version} needs: it does not watch that day in shadow")
+        ready = videos.filter(
+            pl.col("video_id").is_in(usable["video_id"].unique().to_list()),
+            pl.col("camera_id").is_in([*live, *shadow]),
+        )
+        rows += _scored(work, day, ready, detector, version)
     predictions = pl.concat(rows)
     work.lake.replace_partition("predictions", day, predictions, work.provenance(day))
     return predictions
+
+
+def _scored(
+    work: Work, day: date, videos: pl.DataFrame, detector: Detector, version: str
+) -> Iterator[pl.DataFrame]:
+    """Rows of `predictions`, a frame for each segment."""
+    tracks = work.lake.read("pose_tracks", days=[day]).filter(
+        pl.col("feature_set") == detector.feature_set
+    )
+    for video in videos.iter_rows(named=True):
+        own = tracks.filter(pl.col("video_id") == video["video_id"])
+        scores = detector.scores(segment_tracks(video["video_id"], video["duration_s"], own))
+        yield pl.DataFrame(
+            {
+                "day": day,
+                "video_id": video["video_id"],
+                "camera_id": video["camera_id"],
+                "model_version": version,
+                "feature_set": detector.feature_set,
+                "end_s": np.asarray(scores.end_s, np.float64),
+                "track": list(scores.track),
+                "score": np.asarray(scores.score, np.float64),
+            },
+            schema=table("predictions").schema,
+        )
 
 
 @dataclass(frozen=True)
@@ -94,27 +151,19 @@ class AlertDay:
 def raise_alerts(work: Work, day: date, channels: Sequence[Channel] | None = None) -> AlertDay:
     """Merge the day's scores into alerts, say their kinds, take stills, and deliver what is new.
 
-    An event is one alert however often the day is recomputed, and keeps its still where its footage
-    is gone, its kind where its key points are. The site's settings say which kinds each ward is
-    told of. `channels` defaults to the log and, where one is configured, the webhook.
+    Of each camera only the version that is live there that day raises alerts. An event is one alert
+    however often the day is recomputed, and keeps its still where its footage is gone, its kind
+    where its key points are. The site's settings say which kinds each ward is told of. `channels`
+    defaults to the log and, where one is configured, the webhook.
     """
-    detector, version = champion(work.site)
-    around = [day + timedelta(days=offset) for offset in (-1, 0, 1)]
-    predictions = work.lake.read("predictions", days=around).filter(
-        pl.col("model_version") == version
-    )
-    videos = work.lake.read("videos", days=around)
-    predictions = predictions.filter(pl.col("video_id").is_in(videos["video_id"].to_list()))
-    before = work.lake.read("alerts", days=around)
-    alerts = merge(
-        predictions,
-        videos,
-        work.lake.read("cameras"),
-        settings=detector.events,
-        previous=before,
-        window_s=detector.windows.window_s,
-        day=day,
-    )
+    footage = _footage(work, day)
+    videos, serving = footage.videos, footage.serving
+    predictions = rows_of(footage.predictions, serving)
+    before = work.lake.read("alerts", days=footage.days)
+    alerts = _raised(work, day, predictions, footage, before)
+    changed = _changed_cameras(serving[footage.days[0]], serving[day], alerts["camera_id"])
+    told = before.filter(pl.col("day") < day)["alert_id"].to_list()
+    alerts = alerts.filter(~(pl.col("camera_id").is_in(changed) & pl.col("alert_id").is_in(told)))
     tracks = _tracks(work, day, alerts)
     alerts = _with_kinds(work, alerts, videos, predictions, tracks, before)
     alerts = _with_stills(work, day, alerts, videos, before, tracks)
@@ -128,6 +177,76 @@ def raise_alerts(work: Work, day: date, channels: Sequence[Channel] | None = Non
         record=lambda row: work.lake.append("alert_deliveries", row, work.provenance()),
     )
     return AlertDay(alerts, attempts)
+
+
+def shadow_events(work: Work, day: date) -> pl.DataFrame:
+    """What each version in shadow would have raised on a day; written nowhere.
+
+    Returns:
+        camera_id, model_version, start_utc, raised_utc and score, a row per event, sorted by these.
+    """
+    footage = _footage(work, day)
+    scores = rows_of(footage.predictions, footage.serving, shadow=True)
+    events = _raised(work, day, scores, footage, table("alerts").empty())
+    columns = ["camera_id", "model_version", "start_utc", "raised_utc", "score"]
+    return events.select(columns).sort(columns)
+
+
+@dataclass(frozen=True)
+class _Footage:
+    """What is known of a day and its neighbours, so that events are joined over midnight."""
+
+    days: list[date]
+    predictions: pl.DataFrame
+    videos: pl.DataFrame
+    serving: Mapping[date, Sequence[Part]]
+
+
+def _footage(work: Work, day: date) -> _Footage:
+    days = [day + timedelta(days=offset) for offset in (-1, 0, 1)]
+    videos = work.lake.read("videos", days=days)
+    predictions = work.lake.read("predictions", days=days)
+    predictions = predictions.filter(pl.col("video_id").is_in(videos["video_id"].to_list()))
+    return _Footage(days, predictions, videos, serving_over(work, days))
+
+
+def _raised(
+    work: Work, day: date, predictions: pl.DataFrame, footage: _Footage, previous: pl.DataFrame
+) -> pl.DataFrame:
+    """The day's alerts, without kind and still, each version's by its own rule."""
+    cameras = work.lake.read("cameras")
+    rows = [table("alerts").empty()]
+    for version in predictions["model_version"].unique().sort():
+        detector = detector_of(work, version)
+        rows.append(
+            merge(
+                predictions.filter(pl.col("model_version") == version),
+                footage.videos,
+                cameras,
+                settings=detector.events,
+                previous=previous,
+                window_s=detector.windows.window_s,
+                day=day,
+            )
+        )
+    return pl.concat(rows).sort("camera_id", "raised_utc")
+
+
+def _changed_cameras(
+    before: Sequence[Part], after: Sequence[Part], cameras: Iterable[str]
+) -> list[str]:
+    """Cameras whose live version is another than before."""
+    ids = set(cameras)
+    old, new = (
+        {
+            camera: part.model_version
+            for part, own in watched(parts, ids)
+            if not part.shadow
+            for camera in own
+        }
+        for parts in (before, after)
+    )
+    return [camera for camera in ids if old[camera] != new[camera]]
 
 
 def detect_file(path: Path, detector: Detector, settings: FeatureSettings) -> list[Event]:

@@ -20,8 +20,10 @@ from fall_assets.labelling.queue import (
     part_of_day,
     rank,
 )
+from fall_assets.lake.registry import table
 from fall_assets.learning.windows import segment_tracks
 from fall_assets.pipeline.models import champion, tracking
+from fall_assets.pipeline.serving import detector_of, rows_of, serving_on
 from fall_assets.pipeline.work import Work
 
 if TYPE_CHECKING:
@@ -36,18 +38,20 @@ SECOND_OPINIONS_PER_DAY = 100
 
 
 def label_automatically(work: Work, day: date) -> pl.DataFrame:
-    """Write what the champion says of a day, as intervals with a confidence.
+    """Write what the version says that is live on each camera, as intervals with a confidence.
 
-    Made from the champion's rows of `predictions`; the same rows give the same labels.
+    Made from that version's rows of `predictions`; the same rows give the same labels.
 
     Raises:
         PermanentFailureError: no champion is registered.
     """
-    detector, version = champion(work.site)
-    predictions = work.lake.read(
-        "predictions", days=[day], where=pl.col("model_version") == version
-    )
-    rows = automatic_labels(predictions, detector.events, detector.windows.window_s)
+    serving = {day: serving_on(work, day)}
+    live = rows_of(work.lake.read("predictions", days=[day]), serving)
+    parts = [table("automatic_labels").empty()]
+    for version in live["model_version"].unique().sort():
+        detector, own = detector_of(work, version), live.filter(pl.col("model_version") == version)
+        parts.append(automatic_labels(own, detector.events, detector.windows.window_s))
+    rows = pl.concat(parts)
     work.lake.replace_partition("automatic_labels", day, rows, work.provenance(day))
     return rows
 
@@ -143,8 +147,11 @@ def _day(work: Work, day: date, models: _Models, feedback: pl.DataFrame) -> pl.D
         )
 
     kept = _candidates(judged(predictions, pieces), feedback)
-    if models.second is not None and models.other not in set(predictions["model_version"]):
-        doubtful = kept.filter(pl.col("labelled") < 0.5, pl.col("score").is_not_null())
+    # In a rollout the other version has scored some cameras.
+    scored = predictions.filter(pl.col("model_version") == pl.lit(models.other))["video_id"]
+    unasked = ~pl.col("video_id").is_in(scored.unique().to_list())
+    if models.second is not None:
+        doubtful = kept.filter(unasked, pl.col("labelled") < 0.5, pl.col("score").is_not_null())
         asked = doubtful.sort("doubt", "start_utc", descending=[True, False]).head(
             SECOND_OPINIONS_PER_DAY
         )

@@ -327,6 +327,53 @@ def test_an_older_package_needs_a_signed_word(box: Box, platform: Platform) -> N
         assert box.runs(old)
 
 
+def test_a_rollout_s_older_package_needs_a_signed_word_only_where_it_does_not_run(
+    box: Box, platform: Platform
+) -> None:
+    champion, challenger = _packages(box.folder, platform.key)
+    platform.offer(champion, challenger)
+    everywhere = [challenger.part(), champion.part(shadow=True)]
+
+    def good(serial: int) -> bool:
+        state = box.root.load()
+        return state.current is not None and (state.current.serial, state.on_probation) == (
+            serial,
+            False,
+        )
+
+    with box.agent():
+        for serial, parts in enumerate(
+            (
+                [champion.part()],
+                [champion.part(), challenger.part(shadow=True)],
+                [
+                    champion.part(),
+                    challenger.part(["cam-1"]),
+                    champion.part(["cam-1"], shadow=True),
+                ],
+                everywhere,
+                # And back, to what ran in shadow.
+                [champion.part()],
+                everywhere,
+                [challenger.part()],
+            ),
+            start=1,
+        ):
+            platform.assign(serial, parts)
+            until(partial(good, serial), f"assignment {serial}")
+        assert not platform.told("refused")
+        # The challenger runs alone by now, and the champion is older, also as a shadow.
+        for serial, parts in ((8, everywhere), (11, [champion.part()])):
+            platform.assign(serial, parts)
+            until(lambda: any("older" in why for why in platform.told("refused", champion)))
+            assert box.runs(challenger)
+            platform.updates.clear()
+            platform.assign(serial + 1, parts, allow_older=True)
+            until(partial(good, serial + 1), f"assignment {serial + 1}")
+            platform.assign(serial + 2, [challenger.part()])
+            until(partial(good, serial + 2), f"assignment {serial + 2}")
+
+
 def test_a_replayed_assignment_is_refused_also_after_a_restart(
     box: Box, platform: Platform
 ) -> None:

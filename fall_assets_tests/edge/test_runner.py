@@ -86,16 +86,18 @@ def test_a_film_becomes_one_alert(box: Box, gateway: Receiver) -> None:
     assert {report["camera_id"] for report in reports} == {"cam-1"}
     assert reports[0]["fps_expected"] == 10.0
     assert sum(report["frames_decoded"] for report in reports) <= 40
+    assert {report["shadow"] for report in reports} == {True}
     health = box.health()
     assert health["model_version"] == "7"
     assert health["detail"] == "stopped"
     assert health["streams"]["cam-1"]["scored"] > 0
 
-    # The same film again is the same fall.
-    again = box.once()
-    assert again.returncode == 0, again.stderr
-    assert json.loads(again.stdout)["repeated"] == 1
-    assert sum(gateway.stored.values()) == 1
+    # The same film again is the same fall; told to the ward it is another alert than in shadow.
+    for how, repeated, stored in ((["--shadow"], 1, 1), ([], 0, 2), ([], 1, 2)):
+        again = box.once(*how)
+        assert again.returncode == 0, again.stderr
+        assert json.loads(again.stdout)["repeated"] == repeated
+        assert sum(gateway.stored.values()) == stored
 
 
 def test_no_alert_is_lost_with_the_power(
@@ -193,8 +195,8 @@ def raised_at(
 class Alerts:
     """A raiser on an outbox; made anew it is the box after a restart."""
 
-    def __init__(self, path: Path) -> None:
-        self.path, self.delays = path, AlertDelays.new()
+    def __init__(self, path: Path, *, shadow: bool = False) -> None:
+        self.path, self.delays, self.shadow = path, AlertDelays.new(), shadow
         self.restart()
 
     def restart(self) -> None:
@@ -202,7 +204,7 @@ class Alerts:
         client = TimedClient("http://127.0.0.1:1", lambda: "x", self.delays)
         self.raiser = Raiser(
             self.outbox, client, lambda: None, self.delays,
-            model_version="7", merge_gap_s=10.0, window_s=4.0,
+            model_version="7", merge_gap_s=10.0, window_s=4.0, shadow=self.shadow,
         )  # fmt: skip
 
     def waiting(self) -> int:
@@ -260,6 +262,13 @@ def test_a_file_is_known_again(alerts: Alerts) -> None:
     assert alerts.raiser.alert(raised_at(40.0, connected=60.0, file=name)) not in (None, first)
     assert alerts.raiser.alert(raised_at(12.0, file="/a.mp4|100|6")) is not None
     assert alerts.waiting() == 3
+
+
+def test_an_alarm_of_a_file_has_another_id_in_shadow(alerts: Alerts, tmp_path: Path) -> None:
+    hidden = Alerts(tmp_path / "shadow.sqlite", shadow=True)
+    ids = {one.raiser.alert(raised_at(12.0, file="/a.mp4|100|5")) for one in (alerts, hidden)}
+    assert len(ids - {None}) == 2
+    assert [one.waiting() for one in (alerts, hidden)] == [1, 1]
 
 
 def test_a_still_that_fails_costs_no_alert(alerts: Alerts, monkeypatch: pytest.MonkeyPatch) -> None:

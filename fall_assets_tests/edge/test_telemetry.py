@@ -70,6 +70,11 @@ def test_a_report_is_of_its_minute() -> None:
     }
 
 
+def test_a_shadow_says_so_and_others_say_nothing_of_it() -> None:
+    assert report(shadow=True) == report() | {"shadow": True}
+    assert "shadow" not in report(), "older gateways refuse fields that they do not know"
+
+
 def test_a_camera_that_is_lost_still_has_frames_that_were_expected() -> None:
     told = report(after=BEFORE, condition=Condition("lost", NOON), clock_offset_s=None)
     assert (told["frames_expected"], told["frames_decoded"]) == (1500, 0)

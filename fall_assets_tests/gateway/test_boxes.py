@@ -9,10 +9,21 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from PIL import Image
 
+from fall_assets.edge.assignment import read_assignment
+from fall_assets.edge.client import MOST_ASSIGNMENT_BYTES
+from fall_assets.edge.signing import sign
 from fall_assets_tests.gateway.conftest import Service
 from fall_assets_tests.gateway.running import NOW, alert, bearer, jpeg, report, telemetry
+
+
+@pytest.fixture(scope="module")
+def key() -> Ed25519PrivateKey:
+    """The platform's."""
+    return Ed25519PrivateKey.generate()
+
 
 EARLIER = NOW - timedelta(seconds=3)
 
@@ -112,6 +123,22 @@ def test_telemetry_is_stored_once_for_each_camera_and_time(service: Service) -> 
     assert rows[1]["state"] == "lost"
 
 
+def test_a_shadow_s_report_stands_beside_that_of_the_version_that_is_live(
+    service: Service,
+) -> None:
+    reports = [report("cam-1", NOW), report("cam-1", NOW, shadow=True, model_version="8")]
+    for _ in range(2):
+        answer = service.post("/v1/telemetry", telemetry(*reports, at=NOW))
+        assert (answer.status_code, answer.json()) == (200, {"accepted": 2})
+    rows = service.get("/v1/reports").json()["reports"]
+    assert [(row["model_version"], row["shadow"]) for row in rows] == [
+        ("fall-detector/3", False),
+        ("8", True),
+    ]
+    times = [datetime.fromisoformat(row["at_utc"]) for row in rows]
+    assert times == [NOW, NOW + timedelta(microseconds=1)]
+
+
 def test_an_update_is_stored(service: Service) -> None:
     news = {
         "at_utc": NOW.isoformat(),
@@ -148,6 +175,69 @@ def test_a_box_gets_its_newest_assignment_and_hears_when_it_is_the_same(service:
     assert service.put("/v1/assignments/box-1", signed("box-1", 1)).status_code == 409
     assert service.put("/v1/assignments/box-1", signed("box-2", 3)).status_code == 422
     assert service.get(path, service.box).json() == signed("box-1", 2)
+
+
+@pytest.mark.parametrize("count", [2000, 10_000])
+def test_an_assignment_names_half_of_a_large_site_s_cameras_twice(
+    service: Service, key: Ed25519PrivateKey, count: int
+) -> None:
+    cameras = [f"{number:064d}" for number in range(count)]
+    half = cameras[: count // 2]
+    part = {
+        "archive_sha256": "a" * 64,
+        "archive_size": 1,
+        "manifest_sha256": "b" * 64,
+        "model_version": "1",
+        "sequence": 1,
+    }
+    parts = [
+        {"cameras": ["*"], "shadow": False},
+        {"cameras": half, "shadow": False},
+        {"cameras": half, "shadow": True},
+        {"cameras": cameras[count // 2 :], "shadow": True},
+    ]
+    content = json.dumps(
+        {
+            "format": 1,
+            "box": "*",
+            "serial": 1,
+            "issued_utc": NOW.isoformat(),
+            "allow_older": False,
+            "parts": [part | one for one in parts],
+        },
+        separators=(",", ":"),
+    ).encode()
+    told = {
+        "assignment": base64.b64encode(content).decode(),
+        "signature": base64.b64encode(sign(content, key)).decode(),
+    }
+    assert service.put("/v1/assignments/*", told).status_code == 200
+    got = service.get("/v1/assignment", service.box).json()
+    read = read_assignment(
+        base64.b64decode(got["assignment"]),
+        base64.b64decode(got["signature"]),
+        [key.public_key()],
+        "box-1",
+    )
+    served = read.served([cameras[0], cameras[-1]])
+    assert [(part.shadow, own) for part, own in served] == [
+        (False, (cameras[-1],)),
+        (False, (cameras[0],)),
+        (True, (cameras[0],)),
+        (True, (cameras[-1],)),
+    ]
+
+
+def test_an_assignment_that_no_box_would_read_is_refused(service: Service) -> None:
+    size = len(base64.b64decode(signed("*", 1)["assignment"]))
+    for padding, status in ((MOST_ASSIGNMENT_BYTES - size - 8, 200), (2_000_000, 413)):
+        content = json.loads(base64.b64decode(signed("*", 1)["assignment"]))
+        text = json.dumps(content | {"x": " " * (padding - 1)}).encode()
+        told = signed("*", 1) | {"assignment": base64.b64encode(text).decode()}
+        assert service.put("/v1/assignments/*", told).status_code == status
+    text = json.dumps(content | {"x": " " * (MOST_ASSIGNMENT_BYTES - size)}).encode()
+    told = signed("*", 1) | {"assignment": base64.b64encode(text).decode()}
+    assert service.put("/v1/assignments/*", told).status_code == 422
 
 
 def put_package(service: Service, content: bytes, name: str | None = None) -> tuple[int, str]:

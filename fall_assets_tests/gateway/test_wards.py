@@ -57,9 +57,10 @@ def test_a_ward_sees_its_own_alerts_and_those_of_no_ward(service: Service) -> No
 
 
 def test_shadow_alerts_are_stored_and_never_shown(service: Service) -> None:
-    send(service, "quiet", shadow=True)
+    send(service, "quiet", shadow=True, still=jpeg())
     browser = service.ward()
     assert shown(browser) == {}
+    assert browser.get("/v1/ward/alerts/quiet/still").status_code == 404
     assert say(browser, "quiet", "fall") == 404
     assert [row["shadow"] for row in service.get("/v1/alerts").json()["alerts"]] == [True]
 
@@ -120,6 +121,30 @@ def test_cameras_that_do_not_watch_are_named_with_their_reason(service: Service)
     service.later(400)
     [silent] = east.get("/v1/ward/alerts").json()["blind"]
     assert (silent["room"], silent["state"]) == ("9", "silent")
+
+
+def test_what_a_shadow_sees_says_nothing_of_whether_the_camera_is_watched(
+    service: Service,
+) -> None:
+    service.cameras(*WARDS)
+    west = service.ward("West")
+
+    def tell(*states: tuple[str, bool]) -> list[str]:
+        """Reports of one moment: state and shadow; what is blind then."""
+        now = service.time
+        reports = [report("cam-1", now, state=state, shadow=hidden) for state, hidden in states]
+        service.post("/v1/telemetry", telemetry(*reports, at=now))
+        view = west.get("/v1/ward/alerts").json()
+        service.later(60)
+        return [one["state"] for one in view["blind"]]
+
+    assert tell(("ok", False), ("lost", True)) == []
+    assert tell(("lost", False), ("ok", True)) == ["lost"]
+    assert tell(("ok", False)) == []
+    # The live version's runner died, its shadow goes on.
+    for _ in range(6):
+        blind = tell(("ok", True))
+    assert blind == ["silent"]
 
 
 def test_alerts_leave_the_page_after_a_day_and_the_gateway_after_a_month(service: Service) -> None:

@@ -20,7 +20,7 @@ from fall_assets.features.packing import pack_boxes, pack_keypoints
 from fall_assets.features.settings import FeatureSettings
 from fall_assets.lake.registry import TABLES
 from fall_assets.learning.events import EventSettings
-from fall_assets.pipeline import operation
+from fall_assets.pipeline import operation, serving
 from fall_assets.pipeline.labelling import refresh_zones
 from fall_assets.resources.site import SiteResource
 from fall_assets_tests.delivery.test_kinds import BESIDE, IN_BED, Reals, person
@@ -35,8 +35,11 @@ VERSION = FeatureSettings().version
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recorded:
-    serving = SimpleNamespace(events=EventSettings(), windows=SimpleNamespace(window_s=4.0))
-    monkeypatch.setattr(operation, "champion", lambda _: (serving, "1"))
+    detector = SimpleNamespace(events=EventSettings(), windows=SimpleNamespace(window_s=4.0))
+    registry = SimpleNamespace(
+        champion=lambda: SimpleNamespace(version="1"), load_detector=lambda _: detector
+    )
+    monkeypatch.setattr(serving, "tracking", lambda _: registry)
     return Recorded(tmp_path / "site")
 
 

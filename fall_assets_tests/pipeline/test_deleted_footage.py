@@ -13,7 +13,7 @@ from fall_assets.errors import PermanentFailureError
 from fall_assets.features.settings import FeatureSettings
 from fall_assets.lake.registry import table
 from fall_assets.learning.events import EventSettings
-from fall_assets.pipeline import operation
+from fall_assets.pipeline import operation, serving
 from fall_assets.pipeline.collection import collect
 from fall_assets.pipeline.features import extract_day
 from fall_assets.pipeline.files import files_of
@@ -85,8 +85,11 @@ def test_a_segment_is_read_under_the_name_that_is_left(site: Recorded) -> None:
 def test_an_alert_keeps_its_still_when_its_footage_is_gone(
     site: Recorded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    serving = SimpleNamespace(events=EventSettings(), windows=SimpleNamespace(window_s=4.0))
-    monkeypatch.setattr(operation, "champion", lambda _: (serving, "1"))
+    detector = SimpleNamespace(events=EventSettings(), windows=SimpleNamespace(window_s=4.0))
+    registry = SimpleNamespace(
+        champion=lambda: SimpleNamespace(version="1"), load_detector=lambda _: detector
+    )
+    monkeypatch.setattr(serving, "tracking", lambda _: registry)
     video = filmed(site, "a.mp4")
     scores = [
         {

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,17 @@ from fall_assets.delivery.gateway import (
     GatewaySettings,
     platform_token,
 )
+from fall_assets.edge.assignment import read_assignment
+from fall_assets.edge.client import GatewayClient
 from fall_assets.errors import PermanentFailureError
+from fall_assets.lake.registry import TABLES
 from fall_assets.pipeline.collection import collect_health
+from fall_assets.pipeline.edge import assign, assign_parts, signing_key
 from fall_assets.pipeline.gateway import receive
 from fall_assets.pipeline.labelling import label
+from fall_assets.pipeline.serving import Part, parts_of
 from fall_assets.pipeline.work import Work
+from fall_assets.rollout.assignment import Place
 from fall_assets_tests.gateway.running import GatewayProcess, alert, report, running, telemetry
 from fall_assets_tests.pipeline.recorded import OLD, OLD_DAY, Recorded
 
@@ -130,6 +137,106 @@ def test_telemetry_beside_the_footage_stays_beside_that_of_boxes(
     receive(work)
     health = collect_health(work, OLD_DAY).select("camera_id", "cpu_percent", "box")
     assert health.rows() == [("cam-01", 41.5, "box-1"), ("cam-02", 2.0, None)]
+
+
+def test_what_versions_in_shadow_tell_is_kept_apart(
+    site: Recorded, gateway: GatewayProcess
+) -> None:
+    work = connect(site, gateway)
+    site.take_in("cam-01/a.mp4")
+    box = gateway.token("box", box="box-1")
+    told = alert("a1", OLD, camera_id="cam-01", model_version="2", shadow=True)
+    assert gateway.post(box, "/v1/alerts", told).is_success
+    of_both = telemetry(
+        report("cam-01", OLD, state="lost", model_version="2", shadow=True),
+        report("cam-01", OLD, model_version="1"),
+    )
+    assert gateway.post(box, "/v1/telemetry", of_both).is_success
+    receive(work)
+    assert seen(site, "edge_alerts", "alert_id", "model_version", "shadow") == [("a1", "2", True)]
+    assert sorted(seen(site, "edge_reports", "model_version", "state", "shadow")) == [
+        ("1", "ok", False),
+        ("2", "lost", True),
+    ]
+    health = collect_health(work, OLD_DAY).select("camera_id", "model_version", "state")
+    assert health.rows() == [("cam-01", "1", "ok")]
+
+
+def test_reports_of_a_lake_that_knew_no_shadows_still_tell_of_cameras(
+    site: Recorded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = TABLES["edge_reports"]
+    columns = tuple(one for one in now.columns if one.name != "shadow")
+    row = {"day": OLD_DAY, "number": 1, "camera_id": "cam-01", "at_utc": OLD, "power": "mains"}
+    row |= dict.fromkeys(("cpu_percent", "memory_percent", "bandwidth_kbps"), 1.0)
+    with monkeypatch.context() as earlier:
+        earlier.setitem(TABLES, "edge_reports", replace(now, columns=columns))
+        site.add("edge_reports", [row], OLD_DAY)
+    assert collect_health(site.work, OLD_DAY)["camera_id"].to_list() == ["cam-01"]
+
+
+def test_both_versions_of_a_rollout_reach_a_box_in_one_assignment(
+    site: Recorded, gateway: GatewayProcess
+) -> None:
+    work = connect(site, gateway)
+    packages = {version: package(site, version) for version in ("1", "2")}
+    cameras = [f"cam-{number:04d}" for number in range(2000)]
+    places: dict[str, Place] = {
+        camera: ("challenger", "control")[number % 2] for number, camera in enumerate(cameras)
+    }
+    parts = parts_of("step", "1", "2", places | {"no id": "challenger"})
+    decided = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    told = assign_parts(work, "*", parts, packages, allow_older=True, issued_utc=decided)
+    # A run that was killed sends it once more.
+    assert assign_parts(work, "*", parts, packages, allow_older=True, issued_utc=decided) == told
+    assert any("no id" in line for line in site.lines), "a box would refuse all of it"
+
+    token = gateway.token("box", box="box-1")
+    client = GatewayClient(gateway.url, lambda: token)
+    answer = client.get_assignment()
+    trusted = [signing_key(work).public_key()]
+    read = read_assignment(answer.assignment, answer.signature, trusted, "box-1")
+    assert read.allow_older
+    served = read.served(["cam-0000", "cam-0001", "cam-of-nobody"])
+    assert [(part.model_version, part.shadow, own) for part, own in served] == [
+        ("1", False, ("cam-0001", "cam-of-nobody")),
+        ("2", False, ("cam-0000",)),
+        ("1", True, ("cam-0000",)),
+        ("2", True, ("cam-0001",)),
+    ]
+    for part, _ in served:
+        with client.open_package(part.archive_sha256) as download:
+            assert download.read() == f"package {part.model_version}".encode()
+    assert client.get_assignment(answer.etag).state == "unchanged"
+
+    with pytest.raises(PermanentFailureError, match="version 3 has no package"):
+        assign_parts(work, "*", [Part("3", None, shadow=False)], packages)
+    with pytest.raises(PermanentFailureError, match="no box would raise an alert"):
+        assign_parts(work, "*", [Part("1", None, shadow=True)], packages)
+    many = tuple(f"{number:064d}" for number in range(30_000))
+    with pytest.raises(PermanentFailureError, match="box by box"):
+        assign_parts(work, "*", [Part("1", many, shadow=False)], packages)
+    assert client.get_assignment(answer.etag).state == "unchanged"
+    # One package for all is an assignment of one part.
+    assign(work, "box-1", packages["2"])
+    alone = client.get_assignment(answer.etag)
+    read = read_assignment(alone.assignment, alone.signature, trusted, "box-1")
+    assert [part.cameras for part in read.parts] == [("*",)]
+    assert not read.allow_older
+
+
+def package(site: Recorded, version: str) -> dict[str, Any]:
+    """A row of `edge_package`, and its archive in the lake."""
+    content = f"package {version}".encode()
+    archive = site.lake.write_file(content, "edge", f"{version}.tar.gz")
+    return {
+        "archive": archive,
+        "archive_sha256": hashlib.sha256(content).hexdigest(),
+        "archive_bytes": len(content),
+        "manifest_sha256": version * 64,
+        "model_version": version,
+        "sequence": int(version),
+    }
 
 
 def test_a_gateway_that_is_away_or_refuses_says_so(site: Recorded, gateway: GatewayProcess) -> None:
