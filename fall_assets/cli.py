@@ -23,6 +23,7 @@ from fall_assets.commands.labels import labels
 from fall_assets.commands.quarantine import quarantine
 from fall_assets.commands.reproduce import reproduce
 from fall_assets.commands.review import review
+from fall_assets.commands.rollouts import rollout
 from fall_assets.commands.running import environment, run_job
 from fall_assets.errors import FallAssetsError
 from fall_assets.site import Site, project_root, site_from_environment
@@ -47,7 +48,7 @@ def main() -> None:
     """Detect patient falls in hospital video, and keep detecting them."""
 
 
-for group in (alerts, edge, frames, hold, labels, quarantine, reproduce, review):
+for group in (alerts, edge, frames, hold, labels, quarantine, reproduce, review, rollout):
     main.add_command(group)
 
 
@@ -243,10 +244,20 @@ def tables(names: Sequence[str]) -> None:
 @main.command()
 @click.argument("version")
 def promote(version: str) -> None:
-    """Make a registered VERSION the champion."""
+    """Make a registered VERSION the champion, without a rollout."""
+    from fall_assets.lake import Lake
     from fall_assets.pipeline.models import promote as promote_version
+    from fall_assets.pipeline.rollout import newest
+    from fall_assets.pipeline.work import Work
 
-    promote_version(site_from_environment(), version)
+    site = site_from_environment()
+    running = newest(Work(site, Lake(site.lake_root)))
+    if running is not None and not running.here.ended:
+        raise click.ClickException(
+            f"rollout {running.id} says who serves: `fall-assets rollout abort {running.id}` ends "
+            "it, `roll-back` rejects its challenger"
+        )
+    promote_version(site, version)
     click.echo(f"version {version} is the champion")
 
 

@@ -49,6 +49,7 @@ ALL_ASSETS = [
     learning.evaluation,
     delivery.registered_model,
     delivery.edge_package,
+    delivery.rollout,
     operation.predictions,
     operation.alerts,
     operation.edge_alerts,

@@ -13,6 +13,7 @@ LEARNING = dg.AssetSelection.assets("training_set", "candidate_model", "evaluati
 STUDIES = dg.AssetSelection.assets("experiments", "tuning_study")
 DELIVERY = dg.AssetSelection.assets("registered_model", "drift_reference")
 PACKAGING = dg.AssetSelection.assets("edge_package")
+ROLLOUT = dg.AssetSelection.assets("rollout")
 WARD = dg.AssetSelection.assets("edge_alerts", "camera_health")
 OPERATION = dg.AssetSelection.assets(
     "predictions", "alerts", "drift_report", "automatic_labels", "review_queue"
@@ -27,8 +28,8 @@ LEARNING_TAGS = {"fall_assets/learning": "true"}
 lifecycle = dg.define_asset_job(
     "lifecycle",
     # Deleting footage is a decision of its own; studies take as long as one lets them; a package is
-    # made of what came out of it.
-    selection=dg.AssetSelection.all() - RETENTION - STUDIES - PACKAGING,
+    # made of what came out of it, and a rollout goes day by day.
+    selection=dg.AssetSelection.all() - RETENTION - STUDIES - PACKAGING - ROLLOUT,
     description=(
         "Once around the loop, over a range of days (tags dagster/asset_partition_range_start "
         "and _end). The newest day is held back from learning: it plays today."
@@ -92,6 +93,21 @@ packaging = dg.define_asset_job(
     executor_def=dg.in_process_executor,
 )
 
+rolling_out = dg.define_asset_job(
+    "rolling_out",
+    selection=ROLLOUT,
+    description="Look at the rollout's guards and new days of evidence, or follow an order.",
+    executor_def=dg.in_process_executor,
+)
+
+roll_back = dg.define_asset_job(
+    "roll_back",
+    selection=ROLLOUT,
+    description="Give every camera back to the champion from before; boxes follow at their poll.",
+    config={"ops": {"rollout": {"config": {"order": "roll_back", "by": "the UI"}}}},
+    executor_def=dg.in_process_executor,
+)
+
 ward = dg.define_asset_job(
     "ward",
     selection=WARD | LABELLING,
@@ -123,6 +139,8 @@ ALL_JOBS = [
     model_selection,
     tuning,
     packaging,
+    rolling_out,
+    roll_back,
     ward,
     retention,
     maintenance,

@@ -28,6 +28,7 @@ from fall_assets.features.settings import FeatureSettings, PoseSettings
 from fall_assets.footage.sources import SourceSettings
 from fall_assets.labelling.queue import ReviewSettings
 from fall_assets.lake.registry import RESOLUTION_RULES
+from fall_assets.rollout.settings import RolloutSettings
 
 T = TypeVar("T")
 
@@ -140,6 +141,7 @@ class SiteSettings:
     gate: GateSettings = field(default_factory=GateSettings)
     alerts: AlertSettings = field(default_factory=AlertSettings)
     gateway: GatewaySettings = field(default_factory=GatewaySettings)
+    rollout: RolloutSettings = field(default_factory=RolloutSettings)
     drift: DriftSettings = field(default_factory=DriftSettings)
     retraining: RetrainingSettings = field(default_factory=RetrainingSettings)
 
@@ -153,12 +155,14 @@ class Site:
         landing: where recorders write.
         settings: the site's choices.
         webhook_url: where alerts go besides the lake and the log; None sends none.
+        owner_webhook_url: where a rollout that goes back is told of; None tells the log alone.
     """
 
     root: Path
     landing: Path
     settings: SiteSettings = field(default_factory=SiteSettings)
     webhook_url: str | None = None
+    owner_webhook_url: str | None = None
 
     @property
     def lake_root(self) -> Path:
@@ -200,6 +204,7 @@ def site_from_environment() -> Site:
         landing=Path(landing).resolve() if landing else root / "landing",
         settings=read_settings(config) if config.is_file() else SiteSettings(),
         webhook_url=os.environ.get("FALL_WEBHOOK_URL") or None,
+        owner_webhook_url=os.environ.get("FALL_OWNER_WEBHOOK_URL") or None,
     )
 
 
@@ -218,10 +223,10 @@ def read_settings(path: Path) -> SiteSettings:
         parsed = tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{path} is not valid TOML: {error}") from error
-    return _build(SiteSettings, parsed, f"{path}: ")
+    return build_settings(SiteSettings, parsed, f"{path}: ")
 
 
-def _build(cls: type[T], values: Mapping[str, Any], where: str) -> T:
+def build_settings(cls: type[T], values: Mapping[str, Any], where: str) -> T:
     """Build a dataclass of dataclasses, numbers, texts and lists of them from a parsed table."""
     defaults = cls()
     known = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
@@ -236,7 +241,7 @@ def _build(cls: type[T], values: Mapping[str, Any], where: str) -> T:
         elif dataclasses.is_dataclass(default):
             if not isinstance(value, Mapping):
                 raise SettingsError(f"{where}{name} must be a table")
-            built[name] = _build(type(default), value, f"{where}[{name}] ")
+            built[name] = build_settings(type(default), value, f"{where}[{name}] ")
         elif isinstance(default, tuple):
             built[name] = _list(get_args(get_type_hints(cls)[name])[0], value, where, name)
         elif isinstance(default, float) and type(value) in (int, float):
@@ -262,7 +267,8 @@ def _list(kind: type[Any], value: Any, where: str, name: str) -> tuple[Any, ...]
     if not isinstance(value, list) or not all(isinstance(x, Mapping) for x in value):
         raise SettingsError(f"{where}{name} must be a list of tables, as in [[...{name}]]")
     return tuple(
-        _build(kind, x, f"{where}[[{name}]] {number} ") for number, x in enumerate(value, start=1)
+        build_settings(kind, x, f"{where}[[{name}]] {number} ")
+        for number, x in enumerate(value, start=1)
     )
 
 

@@ -12,7 +12,14 @@ import pytest
 os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "true")
-for name in ("FALL_SITE", "FALL_FOOTAGE", "FALL_CONFIG", "FALL_WEBHOOK_URL", "MLFLOW_TRACKING_URI"):
+for name in (
+    "FALL_SITE",
+    "FALL_FOOTAGE",
+    "FALL_CONFIG",
+    "FALL_WEBHOOK_URL",
+    "FALL_OWNER_WEBHOOK_URL",
+    "MLFLOW_TRACKING_URI",
+):
     os.environ.pop(name, None)
 
 from hypothesis import settings  # noqa: E402

@@ -1,12 +1,31 @@
-"""Delivery: the registry, and the package for the boxes."""
+"""Delivery: the registry, the package for the boxes, and the rollout."""
+
+from collections import Counter
+from typing import cast
 
 import dagster as dg
 
-from fall_assets.assets.support import markdown_table, row_metadata, working
+from fall_assets.assets.support import markdown_table, picture, row_metadata, working
 from fall_assets.automation.conditions import when_learning_material_changed
 from fall_assets.pipeline.delivery import register_candidate
 from fall_assets.pipeline.edge import build_edge_package
+from fall_assets.pipeline.rollout import advance, begin, counts_of, paths_of, places_as_of
 from fall_assets.resources.site import SiteResource
+from fall_assets.rollout.machine import Order, OrderAction, waits_for
+
+
+class RolloutOrder(dg.Config):
+    """What a person wants of the rollout; empty: look at the evidence.
+
+    `order`: begin, approve, resume, hold, roll_back or abort. `challenger` and `mode` are of
+    'begin'.
+    """
+
+    order: str = ""
+    by: str = ""
+    why: str = ""
+    challenger: str = ""
+    mode: str = ""
 
 
 @dg.asset(
@@ -54,5 +73,43 @@ def edge_package(
             "largest difference of a score": package["largest_difference"],
             "number format": f"{package['precision']} ({package['reason']})",
             "variants": markdown_table(packaged.variants.to_dicts()),
+        }
+    )
+
+
+@dg.asset(
+    deps=["registered_model", "edge_package", "predictions", "alerts", "edge_alerts"],
+    kinds={"matplotlib"},
+)
+def rollout(
+    context: dg.AssetExecutionContext, config: RolloutOrder, site: SiteResource
+) -> dg.MaterializeResult[None]:
+    """The challenger against the champion, camera by camera: each decision with its numbers."""
+    with working(context, site) as work:
+        if config.order == "begin":
+            begin(work, config.challenger or None, mode=config.mode or None, by=config.by)
+            wanted = None
+        else:
+            action = cast("OrderAction", config.order)
+            wanted = Order(action, config.by, config.why) if action else None
+        done = advance(work, wanted)
+        rows = work.lake.read("rollout")
+        current = done.rollout
+        if current is None:
+            return dg.MaterializeResult(metadata={**row_metadata(rows), "decision": done.reason})
+        places = places_as_of(work, current.id, current.last.number)
+    counts = dict(Counter(map(str, places.values())))
+    return dg.MaterializeResult(
+        metadata={
+            **row_metadata(rows),
+            "decision": current.last.sentence,
+            "waits for": waits_for(current.history) or "nobody",
+            "rollout": current.id,
+            "state": current.last.state,
+            "share": current.last.share,
+            "cameras": dg.MetadataValue.json(counts),
+            "decisions of this run": len(done.decisions),
+            "evidence": picture(paths_of(current)),
+            "counts": markdown_table(counts_of(current)),
         }
     )

@@ -1,4 +1,6 @@
-"""Sensors: new footage, changed labels, the gateway, drift. Cheap however long the history is.
+"""Sensors: new footage, changed labels, the gateway, the rollout, drift.
+
+Each is cheap however long the history is.
 
 What belongs here: turning what was seen into run requests. The decisions are pure functions of
 the domain packages.
@@ -22,6 +24,8 @@ from fall_assets.labelling.files import label_files
 from fall_assets.labelling.zones import ZONES_FILE
 from fall_assets.lake import Lake
 from fall_assets.partitions import DAYS
+from fall_assets.pipeline.rollout import due, newest, to_score_again
+from fall_assets.pipeline.work import Work
 from fall_assets.resources.site import SiteResource
 
 DRIFT_ID_TAG = "fall_assets/drift_id"
@@ -29,6 +33,7 @@ REASON_TAG = "fall_assets/reason"
 _TAG_LENGTH = 255
 INBOXES: tuple[Inbox, ...] = ("answers", "alerts", "reports")
 
+_ASK_AGAIN_S = 600
 _FEW_DAYS = 8
 """A tick that finds changes on more days than these looks up what the lake knows of them."""
 
@@ -173,6 +178,47 @@ def packaging_sensor(
 
 
 @dg.sensor(
+    jobs=[jobs.rolling_out, jobs.nightly],
+    minimum_interval_seconds=60,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+)
+def rollout_sensor(
+    context: dg.SensorEvaluationContext, site: SiteResource
+) -> dg.SensorResult | dg.SkipReason:
+    """Ask for a look at the rollout: a day of evidence came in, a guard tripped, or one can begin.
+
+    Which decision follows is the run's matter, and it takes each once, so that a second request for
+    the same does nothing. A reason that stands (the run failed) is told again every ten minutes. A
+    day that was scored before the decision that holds on it is scored again, once.
+    """
+    now = datetime.now(UTC)
+    work = Work(site.site(), site.lake())
+    current = newest(work)
+    requests = [
+        dg.RunRequest(
+            job_name=jobs.nightly.name,
+            partition_key=day.isoformat(),
+            run_key=f"score-{current.id}-{current.last.number}-{day}",
+            tags={REASON_TAG: f"rollout {current.id}: another version watches from this day"},
+        )
+        for day in to_score_again(work)
+        if current is not None
+    ]
+    reason = due(work, now)
+    if reason is not None:
+        requests.append(
+            dg.RunRequest(
+                job_name=jobs.rolling_out.name,
+                run_key=f"rollout-{_hash(reason)}-{int(now.timestamp()) // _ASK_AGAIN_S}",
+                tags={REASON_TAG: reason[:_TAG_LENGTH]},
+            )
+        )
+    if not requests:
+        return dg.SkipReason("nothing to decide")
+    return dg.SensorResult(run_requests=requests)
+
+
+@dg.sensor(
     job=jobs.ward,
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
@@ -277,4 +323,11 @@ def _retrainings(instance: dg.DagsterInstance) -> list[Retraining]:
     ]
 
 
-ALL_SENSORS = [footage_sensor, label_sensor, gateway_sensor, packaging_sensor, drift_sensor]
+ALL_SENSORS = [
+    footage_sensor,
+    label_sensor,
+    gateway_sensor,
+    packaging_sensor,
+    rollout_sensor,
+    drift_sensor,
+]

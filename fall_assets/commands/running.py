@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -22,8 +23,10 @@ _CLEAR_LINE = "\r\x1b[K"
 _FAILURE = re.compile(r"(?!dagster\._core\.errors)[\w.]+(Error|Failure|Exception): ")
 
 
-def run_job(site: Site, job: str, tags: Mapping[str, str]) -> int:
-    """Run a job in a process of its own; its exit status.
+def run_job(
+    site: Site, job: str, tags: Mapping[str, str], config: Mapping[str, Any] | None = None
+) -> int:
+    """Run a job in a process of its own, with run config where given; its exit status.
 
     What matters of its log is shown, all of it is kept in `logs/JOB.log` below the site's folder.
     """
@@ -33,6 +36,11 @@ def run_job(site: Site, job: str, tags: Mapping[str, str]) -> int:
         *("--tags", json.dumps(dict(tags))),
     ]
     (project_root() / "data" / "dagster").mkdir(parents=True, exist_ok=True)
+    if config is not None:
+        kept_config = site.root / "logs" / f"{job}.config.json"
+        kept_config.parent.mkdir(parents=True, exist_ok=True)
+        kept_config.write_text(json.dumps(config))
+        command += ["-c", str(kept_config)]
     # The run draws its bars on our terminal; its output is a pipe.
     screen = os.dup(sys.stderr.fileno()) if sys.stderr.isatty() else None
     log = site.root / "logs" / f"{job}.log"

@@ -177,14 +177,18 @@ class Webhook:
 
     def send(self, alert: Alert) -> str:
         """Post one alert and return the status line; DeliveryFailedError where it fails."""
+        return self.post(payload(alert), str(alert["alert_id"]))
+
+    def post(self, content: Mapping[str, Any], key: str) -> str:
+        """Post JSON under an idempotency key, as `send` does."""
         request = urllib.request.Request(  # noqa: S310 - the scheme was checked
             self.url,
-            data=json.dumps(payload(alert)).encode(),
+            data=json.dumps(content).encode(),
             method="POST",
             headers={
                 **self.headers,
                 "Content-Type": "application/json",
-                "Idempotency-Key": str(alert["alert_id"]),
+                "Idempotency-Key": key,
                 "User-Agent": "fall-assets",
             },
         )

@@ -238,6 +238,24 @@ _WINDOW_FIGURES = (
 
 WINDOW_FIGURES = tuple(column.name for column in _WINDOW_FIGURES)
 
+ROLLOUT_STATES = (
+    "shadow",
+    "step",
+    "full",
+    "retired",
+    "held",
+    "rolled_back",
+    "aborted",
+    "comparing",
+    "reported",
+)
+"""States of a rollout; `fall_assets.rollout.machine` says what each is."""
+
+ROLLOUT_PLACES = ("challenger", "control", "rest")
+"""Places of a camera in a rollout."""
+
+_ROLLOUT = Column("rollout_id", TEXT, "The rollout.")
+
 _BOX = Column("box", TEXT, "The box beside the cameras.")
 
 _STREAM_HEALTH = (
@@ -1306,7 +1324,7 @@ _TABLES = (
         "edge_reports",
         "edge_alerts",
         "operation",
-        "Telemetry that boxes sent to the gateway, a row per camera and minute.",
+        "Telemetry that boxes sent to the gateway, a row per camera, minute and watching version.",
         (
             _DAY,
             Column("number", WHOLE, "The gateway's running number.", minimum=1),
@@ -1317,6 +1335,12 @@ _TABLES = (
             Column("bandwidth_kbps", REAL, "Stream's bandwidth.", "kbit/s", minimum=0),
             Column("power", TEXT, "Power state.", allowed=("mains", "battery", "off", "unknown")),
             *_STREAM_HEALTH,
+            Column(
+                "shadow",
+                FLAG,
+                "Told by a version of whose alerts nobody is told; null: an older gateway's.",
+                nullable=True,
+            ),
         ),
         key=("camera_id", "at_utc"),
         by_day=True,
@@ -1342,6 +1366,76 @@ _TABLES = (
             Column("detail", TEXT, "Why, in words."),
         ),
         key=("box", "number"),
+    ),
+    Table(
+        "rollout",
+        "rollout",
+        "delivery",
+        "Every decision of every rollout, with the numbers that it was taken on.",
+        (
+            _ROLLOUT,
+            Column("number", WHOLE, "Number of the decision, from 0.", minimum=0),
+            Column("at_utc", MOMENT, "When it was taken.", "UTC"),
+            Column("evidence_day", DAY, "Newest day of evidence."),
+            Column("effective_day", DAY, "First day of footage for which it holds."),
+            Column("champion", TEXT, "Version that is to be replaced."),
+            Column("challenger", TEXT, "Version that is being proved."),
+            Column("action", TEXT, "What was decided."),
+            Column("state", TEXT, "State of the rollout from then on.", allowed=ROLLOUT_STATES),
+            Column("step", WHOLE, "Number of the step from then on, from 0.", minimum=0),
+            Column(
+                "share",
+                REAL,
+                "Cameras whose alerts the challenger raises from then on.",
+                "0-1",
+                minimum=0,
+                maximum=1,
+            ),
+            Column("by", TEXT, "The rule, or who gave the order."),
+            Column("sentence", TEXT, "The decision in one sentence."),
+            Column("numbers", TEXT, "JSON: e-values, counts per arm, guards, library, order."),
+            Column("settings", TEXT, "JSON: the settings that it was taken under."),
+        ),
+        key=("rollout_id", "number"),
+    ),
+    Table(
+        "rollout_cameras",
+        "rollout",
+        "delivery",
+        "Which camera has which place, from which decision on.",
+        (
+            _ROLLOUT,
+            Column("number", WHOLE, "The decision from which it holds.", minimum=0),
+            _CAMERA,
+            Column("stratum", TEXT, "Ward, resolution and feature set in one."),
+            Column("place", TEXT, "Its place.", allowed=ROLLOUT_PLACES),
+        ),
+        key=("rollout_id", "number", "camera_id"),
+    ),
+    Table(
+        "rollout_evidence",
+        "rollout",
+        "delivery",
+        "What each version did on each camera and day. Rows are only added: as of a decision, the "
+        "row with the highest number up to its own counts.",
+        (
+            _ROLLOUT,
+            Column("number", WHOLE, "The decision for which it was counted.", minimum=0),
+            Column("footage_day", DAY, "Day of the footage, UTC."),
+            _CAMERA,
+            Column("stratum", TEXT, "Ward, resolution and feature set in one."),
+            Column("role", TEXT, "Whose counts they are.", allowed=("champion", "challenger")),
+            Column("shadow", FLAG, "Whether its alerts were shown to nobody."),
+            Column("camera_days", REAL, "How long it watched.", "d", minimum=0, maximum=1),
+            Column("alerts", WHOLE, "Episodes of alarms, confirmed ones included.", minimum=0),
+            Column("confirmed", WHOLE, "Of them, those that were a fall.", minimum=0),
+            Column("dismissed", WHOLE, "Of them, those that staff dismissed.", minimum=0),
+            Column(
+                "abstained_h", REAL, "Time in which it could not judge.", "h", minimum=0, maximum=24
+            ),
+            Column("delays_s", TEXT, "JSON: seconds from a confirmed fall's start to its alarm."),
+        ),
+        key=("rollout_id", "number", "footage_day", "camera_id", "role", "shadow"),
     ),
     Table(
         "edge_package",

@@ -30,9 +30,10 @@ if TYPE_CHECKING:
     import polars as pl
     from mlflow.entities.model_registry import ModelVersion
 
-Alias = Literal["champion", "challenger"]
+Alias = Literal["champion", "challenger", "previous"]
 CHAMPION: Alias = "champion"
 CHALLENGER: Alias = "challenger"
+PREVIOUS: Alias = "previous"
 EXPERIMENT = "fall-detection"
 MODEL_NAME = "fall-detector"
 
@@ -464,6 +465,22 @@ class Tracking:
         except self._failure as error:
             raise self._error(error, f"version {version} cannot be promoted") from error
 
+    def move_alias(self, alias: Alias, version: str | None) -> None:
+        """Give an alias to a version, or to none.
+
+        Raises:
+            UnknownModelError: where there is no such version.
+        """
+        try:
+            if version is not None:
+                self._client.set_registered_model_alias(
+                    self._model, alias, self.version(version).version
+                )
+            elif self._by_alias(alias) is not None:
+                self._client.delete_registered_model_alias(self._model, alias)
+        except self._failure as error:
+            raise self._error(error, f"the {alias} cannot be named") from error
+
     def champion(self) -> ModelVersionInfo | None:
         """The version that serves; none where nothing was promoted yet."""
         return self._by_alias(CHAMPION)
@@ -471,6 +488,10 @@ class Tracking:
     def challenger(self) -> ModelVersionInfo | None:
         """The version that is being proved, if there is one."""
         return self._by_alias(CHALLENGER)
+
+    def previous(self) -> ModelVersionInfo | None:
+        """The version that served before, for as long as it can be gone back to."""
+        return self._by_alias(PREVIOUS)
 
     def version(self, version: str) -> ModelVersionInfo:
         """One version by its number.

@@ -32,6 +32,7 @@ from fall_assets.simulation.motions import MORE_ORDINARY, ORDINARY
 from fall_assets.simulation.poses import pose_films, pose_windows
 
 if TYPE_CHECKING:
+    from fall_assets.learning.detector import Detector
     from fall_assets.learning.evaluate import LearningSettings
 
 _FILMS_EACH, _FILM_S, _FILMS_SEED = 2, 60.0, 1_000_003
@@ -120,8 +121,6 @@ def evaluate_candidate(work: Work) -> Assessment:
     champion learned from count by its own cross-validation, all others by the champion itself.
     Rows go into `evaluation` and `comparison`, a report and a model card into the lake's files.
     """
-    from fall_assets.learning.evaluate import judge
-
     candidate = newest_candidate(work)
     training_set, learning_set = open_training_set(work, candidate["training_set_id"]).read()
     found = _out_of_fold(work, candidate["run_id"], learning_set)
@@ -132,9 +131,7 @@ def evaluate_candidate(work: Work) -> Assessment:
     elif serving is not None:
         detector, _ = champion(work.site)
         if detector.feature_set == learning_set.feature_set:
-            own = _out_of_fold(work, serving.run_id, learning_set)
-            seen = judge(detector, learning_set)
-            beside = Judgement(serving.run_id, [own.get(one.video.video_id, one) for one in seen])
+            beside = _judged(work, serving.run_id, detector, learning_set)
         else:
             work.log(
                 f"champion {serving.version} uses feature set {detector.feature_set}, which this "
@@ -161,6 +158,33 @@ def evaluate_candidate(work: Work) -> Assessment:
             frame = pl.DataFrame(rows, schema=table(name).schema)
             work.lake.upsert(name, frame, work.provenance())
     return assessment
+
+
+def judged_versions(work: Work, *versions: str) -> list[Judgement]:
+    """What registered versions make of the last one's training set, each judged as `_judged` says.
+
+    None of them where a version needs another feature set than the set holds.
+
+    Raises:
+        PermanentFailureError: a version is not registered here, or the set is gone.
+    """
+    registered = work.lake.read("registered_model").filter(pl.col("model_version") == versions[-1])
+    if registered.is_empty():
+        raise PermanentFailureError(f"version {versions[-1]} is not in the table registered_model")
+    learning_set = open_training_set(work, registered["training_set_id"][-1]).read()[1]
+    store = tracking(work.site)
+    judged = []
+    for version in versions:
+        run_id = store.version(version).run_id
+        detector = store.load_detector(run_id)
+        if detector.feature_set != learning_set.feature_set:
+            work.log(
+                f"version {version} uses feature set {detector.feature_set}, which the training "
+                "set does not hold: the versions are not compared on it"
+            )
+            return []
+        judged.append(_judged(work, run_id, detector, learning_set))
+    return judged
 
 
 def newest_candidate(work: Work) -> dict[str, Any]:
@@ -217,6 +241,18 @@ def plots_of(outcomes: Sequence[VideoOutcome]) -> dict[str, bytes]:
         "confusion": plots.confusion(outcomes),
         "detection delay": plots.delays(outcomes),
     }
+
+
+def _judged(work: Work, run_id: str, detector: Detector, learning_set: LearningSet) -> Judgement:
+    """What a model makes of segments that it had not seen.
+
+    Segments that it learned from count by its own cross-validation, all others by itself.
+    """
+    from fall_assets.learning.evaluate import judge
+
+    own = _out_of_fold(work, run_id, learning_set)
+    seen = judge(detector, learning_set)
+    return Judgement(run_id, [own.get(one.video.video_id, one) for one in seen])
 
 
 def _out_of_fold(work: Work, run_id: str, learning_set: LearningSet) -> dict[str, VideoOutcome]:

@@ -26,6 +26,7 @@ class SiteResource(dg.ConfigurableResource[Any]):
             landing=Path(self.landing).resolve() if self.landing else root / "landing",
             settings=read_settings(Path(self.config)) if self.config else SiteSettings(),
             webhook_url=site_from_environment().webhook_url,
+            owner_webhook_url=site_from_environment().owner_webhook_url,
         )
 
     def lake(self) -> Lake:

@@ -37,6 +37,7 @@ ASSETS = {
     "evaluation": "learning",
     "registered_model": "delivery",
     "edge_package": "delivery",
+    "rollout": "delivery",
     "predictions": "operation",
     "alerts": "operation",
     "edge_alerts": "operation",

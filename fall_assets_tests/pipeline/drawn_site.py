@@ -51,7 +51,7 @@ def draw_site(root: Path) -> Work:
     frames["clips"] = frames["clips"].drop("fold")
     frames["pose_tracks"] = frames["pose_tracks"].with_columns(feature_set=pl.lit(FEATURE_SET))
     frames["features"] = pl.concat(
-        _features(frames["videos"], version) for version in (FEATURE_SET, MOTION.version)
+        feature_rows(frames["videos"], version) for version in (FEATURE_SET, MOTION.version)
     )
     frames["sequences"] = _sequences(frames["videos"])
     work.lake.replace("cameras", frames.pop("cameras"), work.provenance())
@@ -60,7 +60,7 @@ def draw_site(root: Path) -> Work:
     return work
 
 
-def _features(videos: pl.DataFrame, feature_set: str) -> pl.DataFrame:
+def feature_rows(videos: pl.DataFrame, feature_set: str) -> pl.DataFrame:
     figures = {"fps": 10.0, "brightness": 0.5, "contrast": 0.2, "sharpness": 0.1, "noise": 0.0}
     figures |= {"watched": 1.0, "motion_mean": 0.1, "motion_max": 0.2}
     rows = [
