@@ -246,18 +246,11 @@ def tables(names: Sequence[str]) -> None:
 def promote(version: str) -> None:
     """Make a registered VERSION the champion, without a rollout."""
     from fall_assets.lake import Lake
-    from fall_assets.pipeline.models import promote as promote_version
-    from fall_assets.pipeline.rollout import newest
+    from fall_assets.pipeline import delivery
     from fall_assets.pipeline.work import Work
 
     site = site_from_environment()
-    running = newest(Work(site, Lake(site.lake_root)))
-    if running is not None and not running.here.ended:
-        raise click.ClickException(
-            f"rollout {running.id} says who serves: `fall-assets rollout abort {running.id}` ends "
-            "it, `roll-back` rejects its challenger"
-        )
-    promote_version(site, version)
+    delivery.promote(Work(site, Lake(site.lake_root)), version)
     click.echo(f"version {version} is the champion")
 
 

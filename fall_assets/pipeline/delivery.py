@@ -90,3 +90,28 @@ def register_candidate(work: Work) -> Registered:
         work.provenance(),
     )
     return Registered(version, alias, candidate["run_id"], True, verdict.text)
+
+
+def promote(work: Work, version: str) -> None:
+    """Make a registered version the champion at once, without a rollout.
+
+    Raises:
+        PermanentFailureError: there is no such version, or a rollout says who serves.
+    """
+    from fall_assets.pipeline.rollout import newest
+
+    running = newest(work)
+    if running is not None and not running.here.ended:
+        raise PermanentFailureError(
+            f"rollout {running.id} says who serves: `fall-assets rollout abort {running.id}` ends "
+            "it, `roll-back` rejects its challenger"
+        )
+    tracking(work.site).promote(version)
+    known = work.lake.read("registered_model").filter(pl.col("model_version") == version)
+    if known.height:
+        row = known.row(-1, named=True) | {
+            "alias": "champion",
+            "registered_utc": datetime.now(UTC),
+            "reason": "promoted by hand",
+        }
+        work.lake.upsert("registered_model", one_row("registered_model", row), work.provenance())

@@ -44,8 +44,3 @@ def champion(site: Site) -> tuple[Detector, str]:
 def model_of_run(site: Site, run_id: str) -> tuple[Detector, str]:
     """The detector of a run, registered or not, and the run's id as its version."""
     return tracking(site).load_detector(run_id), run_id
-
-
-def promote(site: Site, version: str) -> None:
-    """Make a registered version the champion."""
-    tracking(site).promote(version)

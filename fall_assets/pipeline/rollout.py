@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -331,7 +331,7 @@ def replay(work: Work, rollout_id: str) -> list[tuple[Decision, Decision | None,
             evidence_as_of(work, current.id, recorded.number),
             noted.day,
             noted_facts,
-            noted.library,
+            lambda noted=noted: noted.library,  # type: ignore[misc]
         )
         recomputed = decide(before.history, look, current.settings, order, at)
         pairs.append((recorded, recomputed, equal(recorded, recomputed)))
@@ -454,7 +454,7 @@ def _take(
         changed = empty()
     noted = facts(work, current.pair, current.history[0].at_utc, missed, now)
     shown = day if day >= current.first_day else None
-    look = _look(current, evidence.sort(_KEY), shown, noted, _library(work, current))
+    look = _look(current, evidence.sort(_KEY), shown, noted, lambda: _library(work, current))
     # Boxes tell assignments apart by the millisecond, and several days may be caught up at once.
     at = max(now, current.last.at_utc + timedelta(milliseconds=1))
     decision = decide(current.history, look, current.settings, order, at)
@@ -482,9 +482,13 @@ def _look(
     evidence: pl.DataFrame,
     day: date | None,
     noted: Facts,
-    library: LibraryVerdict | None,
+    library: Callable[[], LibraryVerdict | None],
 ) -> Look:
-    """What is known, from the evidence up to a day and the facts."""
+    """What is known, from the evidence up to a day and the facts.
+
+    The library is only asked where shadow could end: that takes a while, and whoever asks it every
+    day asks until it says what he wants to hear.
+    """
     here = current.here
     ours = evidence.filter(pl.col("day") >= current.first_day)
     days_in_step = (
@@ -502,21 +506,24 @@ def _look(
             current.settings.weights,
             current.settings.delay_margin_s,
         )
+    step = current.settings.steps[here.step]
+    ends = here.phase == "shadow" and (
+        days_in_step >= step.max_days
+        or (judgement is not None and judgement.e_not_worse >= current.settings.evidence)
+    )
     return Look(
         day=day,
         days_in_step=days_in_step,
         judgement=judgement,
-        library=library,
+        library=library() if ends else None,
         tripped=tuple(check(noted, current.settings.guards)),
         arms=(arm(ours, "champion"), arm(ours, "challenger")) if ours.height else None,
         samples={"facts": noted.as_dict()},
     )
 
 
-def _library(work: Work, current: Rollout) -> LibraryVerdict | None:
+def _library(work: Work, current: Rollout) -> LibraryVerdict:
     """The verdict on the labelled falls, found once per rollout and noted with its decisions."""
-    if current.here.phase != "shadow":
-        return None
     for decision in reversed(current.history):
         if decision.number and decision.numbers.get("library") is not None:
             return LibraryVerdict.from_dict(decision.numbers["library"])

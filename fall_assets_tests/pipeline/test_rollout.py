@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
-from collections.abc import Callable
-from datetime import timedelta
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from fall_assets.delivery.gateway import TOKEN_FILE, GatewaySettings
+from fall_assets.edge.assignment import read_assignment
+from fall_assets.edge.client import GatewayClient
 from fall_assets.errors import PermanentFailureError
 from fall_assets.lake import Lake
+from fall_assets.lake.registry import one_row
 from fall_assets.learning.detector import Detector
+from fall_assets.pipeline.edge import signing_key
+from fall_assets.pipeline.gateway import receive
 from fall_assets.pipeline.models import tracking
 from fall_assets.pipeline.rollout import (
     Rollout,
@@ -26,6 +34,7 @@ from fall_assets.pipeline.rollout import (
 )
 from fall_assets.pipeline.work import Work
 from fall_assets.rollout.machine import Order
+from fall_assets_tests.gateway.running import GatewayProcess, running
 from fall_assets_tests.pipeline import rolled_site
 from fall_assets_tests.pipeline.rolled_site import FIRST, after, live, register
 
@@ -233,3 +242,81 @@ def test_a_run_killed_in_the_middle_ends_in_the_same_decisions(
         assert due(work, now) is None
     assert kills == 4, "evidence, places, the decision, and that it was carried out"
     assert replays(work) == 3
+
+
+# With boxes.
+
+
+@pytest.fixture
+def gateway(tmp_path: Path) -> Iterator[GatewayProcess]:
+    with running(tmp_path / "gateway") as process:
+        yield process
+
+
+def package(work: Work, version: str) -> str:
+    """A package of a version, as it stands in the lake; its manifest's hash."""
+    content = f"package {version}".encode()
+    sha256 = hashlib.sha256(content).hexdigest()
+    archive = work.lake.write_file(content, "edge", f"{sha256}.tar.gz")
+    row = {
+        "sequence": int(version),
+        "model_version": version,
+        "runtime": "test",
+        "feature_set": rolled_site.FEATURE_SET,
+        "built_utc": datetime.now(UTC),
+        "precision": "float32",
+        "archive": archive,
+        "archive_sha256": sha256,
+        "archive_bytes": len(content),
+        "manifest_sha256": hashlib.sha256(sha256.encode()).hexdigest(),
+        "unpacked_bytes": 1,
+        "start_s": 1.0,
+        "segments": 0,
+        "windows": 0,
+        "largest_difference": 0.0,
+        "reason": "test",
+    }
+    work.lake.append("edge_package", one_row("edge_package", row), work.provenance())
+    return str(row["manifest_sha256"])
+
+
+def test_a_version_that_crashes_on_a_box_is_taken_from_all_boxes_at_once(
+    work: Work, versions: dict[str, Detector], gateway: GatewayProcess
+) -> None:
+    settings = replace(work.site.settings, gateway=GatewaySettings(url=gateway.url))
+    work = replace(work, site=replace(work.site, settings=settings))
+    token = work.site.root / TOKEN_FILE
+    token.write_text(gateway.token("platform"))
+    token.chmod(0o600)
+    package(work, "1")
+    register(work, versions["better"], "challenger")
+    assert due(work) is None, "it waits for its package"
+    manifest = package(work, "2")
+    began = advance(work).rollout
+    assert began is not None
+    box = gateway.token("box", box="box-1")
+    client = GatewayClient(gateway.url, lambda: box)
+    trusted = [signing_key(work).public_key()]
+
+    def assigned() -> list[tuple[str, bool]]:
+        answer = client.get_assignment()
+        read = read_assignment(answer.assignment, answer.signature, trusted, "box-1")
+        return [(part.model_version, part.shadow) for part in read.parts]
+
+    assert assigned() == [("1", False), ("2", True)]
+    client.post_update(manifest, "installed", "")
+    receive(work)
+    assert due(work) is None
+    client.post_update(manifest, "rolled_back", "ended 3 times: killed by signal 11")
+    receive(work)
+    reason = due(work)
+    assert reason is not None
+    assert reason.startswith("guard crash")
+    told: list[str] = []
+    done = advance(replace(work, log=told.append)).rollout
+    assert done is not None
+    assert done.last.state == "rolled_back"
+    assert "box-1" in done.last.sentence
+    assert any(line.startswith("owner: rollout") for line in told)
+    assert assigned() == [("1", False)]
+    assert replays(work) == 2

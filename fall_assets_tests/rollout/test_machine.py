@@ -15,7 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fall_assets.errors import PermanentFailureError
+from fall_assets.lake.registry import ROLLOUT_PLACES, ROLLOUT_STATES
 from fall_assets.rollout import machine
+from fall_assets.rollout.assignment import Place
 from fall_assets.rollout.evidence import Arm
 from fall_assets.rollout.guards import GUARDS, Tripped
 from fall_assets.rollout.judgement import LARGEST, Judgement
@@ -621,3 +623,8 @@ def test_a_replay_shows_rows_after_the_end_as_ones_that_should_not_be() -> None:
     assert not equal(*pairs[-1])
     with pytest.raises(ValueError, match="no look"):
         machine.given(history[0])
+
+
+def test_the_schema_registry_knows_every_state_and_place() -> None:
+    assert set(ROLLOUT_STATES) == set(get_args(State))
+    assert set(ROLLOUT_PLACES) == set(get_args(Place))
