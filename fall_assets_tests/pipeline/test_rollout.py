@@ -59,12 +59,12 @@ def work(settled: Path, tmp_path: Path) -> Work:
     return rolled_site.new_work(tmp_path / "site")
 
 
-def begun(work: Work, challenger: Detector) -> Rollout:
+def begun(work: Work, challenger: Detector, state: str = "shadow") -> Rollout:
     register(work, challenger, "challenger")
     assert due(work, after(FIRST - timedelta(days=1))) == "version 2 waits for its rollout"
     done = advance(work, now=after(FIRST - timedelta(days=1)))
     assert done.rollout is not None
-    assert (done.rollout.last.state, done.rollout.first_day) == ("shadow", FIRST)
+    assert (done.rollout.last.state, done.rollout.first_day) == (state, FIRST)
     assert due(work, after(FIRST - timedelta(days=1))) is None
     return done.rollout
 
@@ -173,6 +173,48 @@ def test_orders_and_their_end(work: Work, versions: dict[str, Detector]) -> None
     alerts = work.lake.read("alerts", days=[DAYS[1]])
     assert set(alerts["model_version"]) <= {"1"}
     assert replays(work) >= 5
+
+
+def test_one_order_brings_the_old_version_back_from_all_cameras(
+    work: Work, versions: dict[str, Detector]
+) -> None:
+    begun(work, versions["better"])
+    now = after(FIRST - timedelta(days=1))
+    store = tracking(work.site)
+
+    def names() -> list[str | None]:
+        holders = (store.champion(), store.challenger(), store.previous())
+        return [None if one is None else one.version for one in holders]
+
+    assert names() == ["1", "2", None]
+    for _ in range(3):
+        done = advance(work, Order("approve", "Ada"), now)
+    assert done.rollout is not None
+    assert (done.rollout.last.state, names()) == ("full", ["2", None, "1"])
+    back = advance(work, Order("roll_back", "Ada"), now)
+    assert back.rollout is not None
+    assert (back.rollout.last.state, names()) == ("rolled_back", ["1", None, None])
+    assert replays(work) == 5
+
+
+def test_two_versions_side_by_side_end_in_a_report(
+    work: Work, versions: dict[str, Detector]
+) -> None:
+    settings = replace(rolled_site.ROLLOUT, mode="ab", ab_days=1)
+    work = rolled_site.new_work(work.site.root, settings)
+    rollout = begun(work, versions["better"], state="comparing")
+    places = places_as_of(work, rollout.id, 0)
+    assert list(places.values()).count("challenger") == 4
+    done = live(work, DAYS[0])
+    assert done.rollout is not None
+    assert done.rollout.last.state == "reported"
+    by_camera = work.lake.read("alerts", days=[DAYS[0]]).select("camera_id", "model_version")
+    for camera, version in by_camera.iter_rows():
+        assert (version == "2") == (places[camera] == "challenger")
+    champion = tracking(work.site).champion()
+    assert champion is not None
+    assert champion.version == "1", "a report promotes nobody"
+    assert replays(work) == 2
 
 
 @pytest.fixture(scope="module")
