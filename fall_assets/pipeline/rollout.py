@@ -157,7 +157,7 @@ def advance(work: Work, order: Order | None = None, now: datetime | None = None)
         elif current is None or current.here.ended:
             if not work.site.settings.rollout.automatic:
                 return Advanced(current, (), "no rollout runs, and none begins by itself")
-            begun = begin(work, now=now)
+            begun = _begin(work, None, None, AUTOMATIC, now)
             if begun is None:
                 return Advanced(current, (), "no challenger waits for a rollout")
             taken.append(begun.last)
@@ -230,43 +230,9 @@ def begin(
         PermanentFailureError: another rollout runs, no champion serves, or a box's package is
             missing.
     """
-    from fall_assets.pipeline.edge import newest_package
-
     now = now or datetime.now(UTC)
-    known = rollouts(work)
-    if known and not known[-1].here.ended:
-        raise PermanentFailureError(
-            f"rollout {known[-1].id} runs: wait for its end, or abort it "
-            f"(`fall-assets rollout abort {known[-1].id}`)"
-        )
-    store = tracking(work.site)
-    serving = store.champion()
-    if challenger is None:
-        waiting = store.challenger()
-        if (
-            waiting is None
-            or serving is None
-            or any(waiting.version == one.challenger for one in known)
-        ):
-            return None
-        challenger = waiting.version
-    if serving is None:
-        raise PermanentFailureError("no champion serves yet: there is nothing to compare with")
-    store.version(challenger)
-    if work.site.settings.gateway.url:
-        for version in (serving.version, challenger):
-            newest_package(work, version)
-    settings = work.site.settings.rollout
-    settings = replace(settings, mode=mode or settings.mode)
-    first_day = _first_day(work, now)
-    rollout_id = _new_id(serving.version, challenger, now)
-    decision = start(rollout_id, serving.version, challenger, first_day, now, settings, by)
-    current = Rollout(rollout_id, serving.version, challenger, settings, (decision,))
-    _write_evidence(work, current, 0, _history(work, current))
-    _write_places(work, current, decision, {})
-    _write_decision(work, current, decision)
-    carry_out(work, current)
-    return current
+    with locked(work, "rollout"):
+        return _begin(work, challenger, mode, by, now)
 
 
 def evidence_as_of(work: Work, rollout_id: str, number: int) -> pl.DataFrame:
@@ -317,13 +283,7 @@ def replay(work: Work, rollout_id: str) -> list[tuple[Decision, Decision | None,
     )
     pairs.append((first, again, equal(first, again)))
     for place, recorded in enumerate(current.history[1:], start=1):
-        before = Rollout(
-            current.id,
-            current.champion,
-            current.challenger,
-            current.settings,
-            current.history[:place],
-        )
+        before = replace(current, history=current.history[:place])
         noted, order, at = given(recorded)
         noted_facts = Facts.from_dict(noted.samples["facts"])
         look = _look(
@@ -401,6 +361,48 @@ def carry_out(work: Work, current: Rollout) -> None:
 # One decision ---------------------------------------------------------------------------------
 
 
+def _begin(
+    work: Work, challenger: str | None, mode: str | None, by: str, now: datetime
+) -> Rollout | None:
+    """`begin`, for whoever has the lock."""
+    from fall_assets.pipeline.edge import newest_package
+
+    known = rollouts(work)
+    if known and not known[-1].here.ended:
+        raise PermanentFailureError(
+            f"rollout {known[-1].id} runs: wait for its end, or abort it "
+            f"(`fall-assets rollout abort {known[-1].id}`)"
+        )
+    store = tracking(work.site)
+    serving = store.champion()
+    if challenger is None:
+        waiting = store.challenger()
+        if (
+            waiting is None
+            or serving is None
+            or any(waiting.version == one.challenger for one in known)
+        ):
+            return None
+        challenger = waiting.version
+    if serving is None:
+        raise PermanentFailureError("no champion serves yet: there is nothing to compare with")
+    store.version(challenger)
+    if work.site.settings.gateway.url:
+        for version in (serving.version, challenger):
+            newest_package(work, version)
+    settings = work.site.settings.rollout
+    settings = replace(settings, mode=mode or settings.mode)
+    first_day = _first_day(work, now)
+    rollout_id = _new_id(serving.version, challenger, len(known))
+    decision = start(rollout_id, serving.version, challenger, first_day, now, settings, by)
+    current = Rollout(rollout_id, serving.version, challenger, settings, (decision,))
+    _write_evidence(work, current, 0, _history(work, current))
+    _write_places(work, current, decision, {})
+    _write_decision(work, current, decision)
+    carry_out(work, current)
+    return current
+
+
 def _days(work: Work, current: Rollout, now: datetime, taken: list[Decision]) -> Rollout:
     """Take a decision for every day that came in, then look at the guards once more."""
     for day in complete_days(work, current.first_day, now):
@@ -461,13 +463,7 @@ def _take(
     if decision is None:
         return current
     _write_evidence(work, current, number, changed)
-    moved = Rollout(
-        current.id,
-        current.champion,
-        current.challenger,
-        current.settings,
-        (*current.history, decision),
-    )
+    moved = replace(current, history=(*current.history, decision))
     if decision.share != current.last.share or decision.state != current.last.state:
         _write_places(work, current, decision, places_as_of(work, current.id, number - 1))
     _write_decision(work, moved, decision)
@@ -672,8 +668,9 @@ def _first_day(work: Work, now: datetime) -> date:
     return scored[-1] + timedelta(days=1) if scored else now.astimezone(UTC).date()
 
 
-def _new_id(champion: str, challenger: str, now: datetime) -> str:
-    text = f"{champion}|{challenger}|{now.isoformat()}"
+def _new_id(champion: str, challenger: str, number: int) -> str:
+    """The same for a begin that was killed and is tried again; cameras are drawn by it."""
+    text = f"{champion}|{challenger}|{number}"
     return f"v{challenger}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
