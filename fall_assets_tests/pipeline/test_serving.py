@@ -174,7 +174,7 @@ class Hospital:
             "rollout_id": rollout,
             "number": number,
             "at_utc": datetime(2026, 3, 1, hour, number, tzinfo=UTC),
-            "day": effective - timedelta(days=1),
+            "evidence_day": effective - timedelta(days=1),
             "effective_day": effective,
             "champion": versions[0],
             "challenger": versions[1],
