@@ -31,6 +31,7 @@ from fall_assets.pipeline.rollout import (
     paths_of,
     places_as_of,
     replay,
+    to_score_again,
 )
 from fall_assets.pipeline.work import Work
 from fall_assets.rollout.machine import Order
@@ -195,6 +196,26 @@ def test_one_order_brings_the_old_version_back_from_all_cameras(
     assert back.rollout is not None
     assert (back.rollout.last.state, names()) == ("rolled_back", ["1", None, None])
     assert replays(work) == 5
+
+
+def test_a_day_scored_before_its_decision_is_scored_again(
+    work: Work, versions: dict[str, Detector]
+) -> None:
+    register(work, versions["better"], "challenger")
+    advance(work)
+    assert to_score_again(work) == []
+    rolled_site.bring(work, FIRST)
+    rolled_site.score(work, FIRST)
+    approved = advance(work, Order("approve", "Ada"))
+    assert approved.rollout is not None
+    assert approved.rollout.last.effective_day == FIRST
+    assert to_score_again(work) == [FIRST]
+    rolled_site.score(work, FIRST)
+    assert to_score_again(work) == []
+    live_now = work.lake.read("alerts", days=[FIRST])
+    places = places_as_of(work, approved.rollout.id, approved.rollout.last.number)
+    for camera, version in live_now.select("camera_id", "model_version").iter_rows():
+        assert (version == "2") == (places[camera] == "challenger")
 
 
 def test_two_versions_side_by_side_end_in_a_report(
