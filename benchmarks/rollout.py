@@ -11,16 +11,19 @@ days. Assignment, e-values and state machine are those of production.
 (c) False rollback where the world is not as simple: cameras that differ, a ward with ten times the
     alarms, days that differ, cameras that hang together, bursts, versions that suit some cameras.
 (d) Whole rollouts from shadow to retirement, on evidence as frames.
+(e) False "not worse" in the same worlds: of versions with `margin` times the false alarms, how many
+    the evidence calls better than that.
 
-In (a) to (c) evidence goes through `RateTable` as arrays: frames for some hundred thousand looks
-would take days. One run of each variant is also judged through `judge`, and must agree.
+In (a) to (c) and (e) evidence goes through `RateTable` as arrays: frames for so many looks would
+take days. One run of each variant is also judged through `judge`, and must agree.
 
 Goals, else exit status 1: the project's rule rolls back at most 2 % of the versions that are as
 good, in every cell of (a) and (b) and every scenario of (c) with what a rollout has, and in (d),
-guards and the library aside; and in every cell of (a) it catches as many as the e-value, less two
-standard errors. With fewer than `SURE_RUNS` runs only an interval wholly over 2 % counts as missed.
+guards and the library aside; in every cell of (a) it catches as many as the e-value, less two
+standard errors; and in every scenario of (e) at most 5 % are called better. With fewer than
+`SURE_RUNS` runs only an interval wholly over the limit counts as missed.
 
-    python -m benchmarks.rollout [--runs N] [--rollouts N] [--parts abcd] [--processes N] [--quick]
+    python -m benchmarks.rollout [--runs N] [--rollouts N] [--parts abcde] [--processes N] [--quick]
 """
 
 from __future__ import annotations
@@ -69,6 +72,8 @@ FIRST_DAY: Final = date(2026, 3, 2)
 DAYS: Final = 14
 HISTORY_DAYS: Final = 28
 MOST_FALSE: Final = 0.02
+MOST_WRONG: Final = 0.05
+MARGIN: Final = 2.0
 SURE_RUNS: Final = 1000
 """With fewer runs a goal is missed only where the whole interval is beyond it."""
 LIBRARY_FALLS: Final = 190
@@ -102,6 +107,7 @@ VARIANTS: Final[Mapping[str, Variant]] = {
     "+ staff": Variant(),
     "(shadow on all cameras)": Variant(shadows="all"),
 }
+IN_SHADOW: Final = "(shadow on all cameras)"
 SERVED: Final = "+ staff"
 """What a rollout really has."""
 
@@ -201,14 +207,13 @@ class Watched:
             self.history.sum(axis=0),
             self.history_days.sum(axis=0),
             (self.history**2).sum(axis=0),
+            (self.history.sum(axis=1), self.history_days.sum(axis=1)),
         )
 
     def sums(self, table: RateTable, looks: int) -> tuple[Real, Real, Real, Real]:
         """As `judging` sums the first `looks` days, each weighted by how lively it was."""
-        shrink = 20.0 * table.dispersion
-        rate = table.rate[table.stratum]
         n0, t0, n1, t1 = (of[:looks] for of in (self.n0, self.t0, self.n1, self.t1))
-        level = (shrink + n0.sum(axis=1)) / (shrink + t0 @ rate)
+        level = table.levels(n0.sum(axis=1), t0 @ table.rate[table.stratum])
         return n0.sum(axis=0), level @ t0, n1.sum(axis=0), level @ t1
 
 
@@ -423,6 +428,25 @@ def judged(task: tuple[Trial, int, int]) -> dict[str, list[int]]:
     return found
 
 
+def called_better(task: tuple[Trial, int, int]) -> dict[str, list[int]]:
+    """Some runs of a trial: the look at which each is shown to be under `MARGIN`, 0 for none."""
+    trial, begin, end = task
+    found = []
+    for number in range(begin, end):
+        run = simulate(trial, number)
+        (name,) = trial.variants
+        alarms = run.alarms(VARIANTS[name])
+        table = alarms.table(run.site.strata)
+        threshold = math.log(RolloutSettings().evidence)
+        looks = (
+            look
+            for look in range(1, DAYS + 1)
+            if table.log_e_not_worse(*alarms.sums(table, look), MARGIN) >= threshold
+        )
+        found.append(next(looks, 0))
+    return {name: found}
+
+
 # Whole rollouts.
 
 
@@ -527,7 +551,11 @@ def whole(challenger: Challenger, which: int, number: int) -> Outcome:
             day=today.day,
             days_in_step=(today.day - step_began).days + 1,
             judgement=judge(
-                evidence, FIRST_DAY, settings.steps[last.step].margin, settings.weights
+                evidence,
+                FIRST_DAY,
+                settings.steps[last.step].margin,
+                settings.weights,
+                step_began=step_began,
             ),
             library=library if last.state == "shadow" else None,
             tripped=check(facts, settings.guards),
@@ -581,16 +609,20 @@ def spread(
 
 
 def counted(
-    pool: ProcessPoolExecutor | None, trials: Sequence[Trial], runs: int, what: str
+    pool: ProcessPoolExecutor | None,
+    trials: Sequence[Trial],
+    runs: int,
+    what: str,
+    work: Callable[[tuple[Trial, int, int]], dict[str, list[int]]] = judged,
 ) -> list[dict[str, Counted]]:
-    """Of each trial, of each rule, what was rolled back."""
+    """Of each trial, of each rule, in how many runs it decided."""
     chunk = max(1, min(50, runs // 4))
     tasks = [
         (trial, begin, min(begin + chunk, runs))
         for trial in trials
         for begin in range(0, runs, chunk)
     ]
-    parts = spread(pool, judged, tasks, what)
+    parts = spread(pool, work, tasks, what)
     found = []
     for trial in trials:
         looks: dict[str, list[int]] = {}
@@ -609,10 +641,10 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     print()
 
 
-def too_many(found: Counted) -> bool:
-    """Whether more good versions are rolled back than promised."""
+def too_many(found: Counted, most: float = MOST_FALSE) -> bool:
+    """Whether more versions are judged wrongly than promised."""
     limit = found.share if found.runs >= SURE_RUNS else found.interval()[0]
-    return limit > MOST_FALSE
+    return limit > most
 
 
 def too_few(ours: Counted, theirs: Counted) -> bool:
@@ -703,18 +735,8 @@ def part_ab(pool: ProcessPoolExecutor | None, runs: int, parts: str) -> list[str
 def part_c(pool: ProcessPoolExecutor | None, runs: int) -> list[str]:
     """Table (c); returns the goals that were missed."""
     missed = []
-    for place, share in enumerate((0.01, 0.5)):
-        trials = [
-            Trial(
-                1000 + 10 * number + place,
-                replace(spec, false_alarms=0.1),
-                1.0,
-                share,
-                (PROJECT, SERVED),
-                True,
-            )
-            for number, spec in enumerate(SCENARIOS.values())
-        ]
+    for share in (0.01, 0.5):
+        trials = _worlds(share, 1.0, (PROJECT, SERVED))
         found = counted(pool, trials, runs, f"scenarios, {share:.0%}")
         print(
             f"## (c) False rollback of a version as good, 0.1 false alarms per camera-day, "
@@ -735,6 +757,52 @@ def part_c(pool: ProcessPoolExecutor | None, runs: int) -> list[str]:
             if too_many(of[SERVED])
         ]
     return missed
+
+
+def part_e(pool: ProcessPoolExecutor | None, runs: int) -> list[str]:
+    """Table (e); returns the goals that were missed."""
+    watching = {"in shadow on all cameras": (IN_SHADOW, 0.01), "at 50 %": (SERVED, 0.5)}
+    found = {
+        where: [
+            of[variant]
+            for of in counted(
+                pool, _worlds(share, MARGIN, (variant,)), runs, f"margin {where}", called_better
+            )
+        ]
+        for where, (variant, share) in watching.items()
+    }
+    print(
+        f"## (e) Called better than {MARGIN:g} times the false alarms and is not, 0.1 false alarms "
+        f"per camera-day of the champion, {runs} runs\n"
+    )
+    table(
+        ["Scenario", *watching],
+        [
+            [name, *(found[where][place].text() for where in watching)]
+            for place, name in enumerate(SCENARIOS)
+        ],
+    )
+    return [
+        f"called better where {name}, {where}"
+        for where in watching
+        for name, of in zip(SCENARIOS, found[where], strict=True)
+        if too_many(of, MOST_WRONG)
+    ]
+
+
+def _worlds(share: float, ratio: float, variants: tuple[str, ...]) -> list[Trial]:
+    """A trial of each scenario."""
+    return [
+        Trial(
+            1000 + 10 * number + (share > 0.1),
+            replace(spec, false_alarms=0.1),
+            ratio,
+            share,
+            variants,
+            PROJECT in variants,
+        )
+        for number, spec in enumerate(SCENARIOS.values())
+    ]
 
 
 def part_d(pool: ProcessPoolExecutor | None, rollouts: int) -> list[str]:
@@ -803,13 +871,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("--runs", type=int, default=2000, help="of each cell and scenario")
     parser.add_argument("--rollouts", type=int, default=100, help="of each challenger in (d)")
-    parser.add_argument("--parts", default="abcd", help="letters of the tables")
+    parser.add_argument("--parts", default="abcde", help="letters of the tables")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--quick", action="store_true", help="20 runs and 2 rollouts")
     asked = parser.parse_args()
     runs, rollouts = (20, 2) if asked.quick else (asked.runs, asked.rollouts)
     pool = None
     if asked.processes > 1:
+        # Each process has a core of its own: threads for arrays of a thousand only wait for others.
+        os.environ.update(OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1", POLARS_MAX_THREADS="1")
         # Polars' threads do not survive a fork.
         context = multiprocessing.get_context("spawn")
         pool = ProcessPoolExecutor(asked.processes, mp_context=context)
@@ -821,6 +891,8 @@ def main() -> int:
             missed += part_c(pool, runs)
         if "d" in asked.parts:
             missed += part_d(pool, rollouts)
+        if "e" in asked.parts:
+            missed += part_e(pool, runs)
     finally:
         if pool is not None:
             pool.shutdown(cancel_futures=True)

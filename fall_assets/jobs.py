@@ -56,7 +56,12 @@ labelling = dg.define_asset_job(
 
 nightly = dg.define_asset_job(
     "nightly",
-    selection=COLLECTION | LABELLING | FEATURES | OPERATION,
+    # A rollout may have named another champion since yesterday, who has no reference yet.
+    selection=COLLECTION
+    | LABELLING
+    | FEATURES
+    | OPERATION
+    | dg.AssetSelection.assets("drift_reference"),
     partitions_def=DAYS,
     description="Everything that a finished day needs but learning.",
     executor_def=dg.in_process_executor,
@@ -106,6 +111,8 @@ roll_back = dg.define_asset_job(
     description="Give every camera back to the champion from before; boxes follow at their poll.",
     config={"ops": {"rollout": {"config": {"order": "roll_back", "by": "the UI"}}}},
     executor_def=dg.in_process_executor,
+    # The first of those that wait for a free place.
+    tags={"dagster/priority": "100"},
 )
 
 ward = dg.define_asset_job(

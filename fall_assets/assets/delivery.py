@@ -9,7 +9,8 @@ from fall_assets.assets.support import markdown_table, picture, row_metadata, wo
 from fall_assets.automation.conditions import when_learning_material_changed
 from fall_assets.pipeline.delivery import register_candidate
 from fall_assets.pipeline.edge import build_edge_package
-from fall_assets.pipeline.rollout import advance, begin, counts_of, paths_of, places_as_of
+from fall_assets.pipeline.rollout import advance, begin, counts_of, paths_of
+from fall_assets.pipeline.serving import places_as_of
 from fall_assets.resources.site import SiteResource
 from fall_assets.rollout.machine import Order, OrderAction, waits_for
 
@@ -18,10 +19,13 @@ class RolloutOrder(dg.Config):
     """What a person wants of the rollout; empty: look at the evidence.
 
     `order`: begin, approve, resume, hold, roll_back or abort. `challenger` and `mode` are of
-    'begin'.
+    'begin'. `order_id` tells an order from the next one; empty: the run's own id, or of a run that
+    was started again that of the first. An order is followed once: to give it again, launch a new
+    run instead of executing this one again.
     """
 
     order: str = ""
+    order_id: str = ""
     by: str = ""
     why: str = ""
     challenger: str = ""
@@ -85,13 +89,15 @@ def rollout(
     context: dg.AssetExecutionContext, config: RolloutOrder, site: SiteResource
 ) -> dg.MaterializeResult[None]:
     """The challenger against the champion, camera by camera: each decision with its numbers."""
+    order_id = config.order_id or context.run.root_run_id or context.run_id
     with working(context, site) as work:
+        wanted = None
         if config.order == "begin":
-            begin(work, config.challenger or None, mode=config.mode or None, by=config.by)
-            wanted = None
-        else:
+            challenger, mode = config.challenger or None, config.mode or None
+            begin(work, challenger, mode=mode, by=config.by, order_id=order_id)
+        elif config.order:
             action = cast("OrderAction", config.order)
-            wanted = Order(action, config.by, config.why) if action else None
+            wanted = Order(action, config.by, config.why, order_id)
         done = advance(work, wanted)
         rows = work.lake.read("rollout")
         current = done.rollout
@@ -103,6 +109,7 @@ def rollout(
         metadata={
             **row_metadata(rows),
             "decision": current.last.sentence,
+            "this run": done.reason,
             "waits for": waits_for(current.history) or "nobody",
             "rollout": current.id,
             "state": current.last.state,

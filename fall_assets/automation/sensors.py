@@ -31,9 +31,10 @@ from fall_assets.resources.site import SiteResource
 DRIFT_ID_TAG = "fall_assets/drift_id"
 REASON_TAG = "fall_assets/reason"
 _TAG_LENGTH = 255
-INBOXES: tuple[Inbox, ...] = ("answers", "alerts", "reports")
+INBOXES: tuple[Inbox, ...] = ("answers", "alerts", "reports", "updates")
 
 _ASK_AGAIN_S = 600
+_SCORE_AGAIN_S = 6 * 3600
 _FEW_DAYS = 8
 """A tick that finds changes on more days than these looks up what the lake knows of them."""
 
@@ -189,7 +190,8 @@ def rollout_sensor(
 
     Which decision follows is the run's matter, and it takes each once, so that a second request for
     the same does nothing. A reason that stands (the run failed) is told again every ten minutes. A
-    day that was scored before the decision that holds on it is scored again, once.
+    day that was scored before the decision that holds on it is scored again, and asked for every
+    six hours until it is: the rollout waits for it.
     """
     now = datetime.now(UTC)
     work = Work(site.site(), site.lake())
@@ -198,19 +200,23 @@ def rollout_sensor(
         dg.RunRequest(
             job_name=jobs.nightly.name,
             partition_key=day.isoformat(),
-            run_key=f"score-{current.id}-{current.last.number}-{day}",
+            run_key=(
+                f"score-{current.id}-{current.change.number}-{day}"
+                f"-{int(now.timestamp()) // _SCORE_AGAIN_S}"
+            ),
             tags={REASON_TAG: f"rollout {current.id}: another version watches from this day"},
         )
         for day in to_score_again(work)
         if current is not None
     ]
-    reason = due(work, now)
-    if reason is not None:
+    reasons = due(work, now)
+    if reasons:
+        when = int(now.timestamp()) // _ASK_AGAIN_S if any(one.again for one in reasons) else "once"
         requests.append(
             dg.RunRequest(
                 job_name=jobs.rolling_out.name,
-                run_key=f"rollout-{_hash(reason)}-{int(now.timestamp()) // _ASK_AGAIN_S}",
-                tags={REASON_TAG: reason[:_TAG_LENGTH]},
+                run_key=f"rollout-{_hash('; '.join(one.key for one in reasons))}-{when}",
+                tags={REASON_TAG: "; ".join(one.text for one in reasons)[:_TAG_LENGTH]},
             )
         )
     if not requests:
@@ -228,7 +234,8 @@ def gateway_sensor(
 ) -> dg.SensorResult | dg.SkipReason:
     """Take in what the ward answered, at once, and the boxes' telemetry now and then.
 
-    Each day that a new alert or answer speaks of is asked for; telemetry asks for today, every
+    Each day that a new alert or answer speaks of is asked for, and today where a box tells of an
+    update, which may be a package that it went back from; telemetry asks for today, every
     `reports_every_min`. A gateway that is away fails the tick, which says so; what it holds waits
     there. Where a run fails, its retries apply; the next run takes in what it did not, as the lake
     and not this cursor knows what it has, but labels of that day wait for the next reading of them.
@@ -237,7 +244,7 @@ def gateway_sensor(
     if not place.settings.gateway.url:
         return dg.SkipReason("the site has no gateway")
     now = datetime.now(UTC)
-    seen = {"answers": 0, "alerts": 0, "reports": 0, "reports_s": 0.0}
+    seen: dict[str, float] = dict.fromkeys((*INBOXES, "reports_s"), 0)
     seen |= json.loads(context.cursor or "{}")
     with Gateway(place.settings.gateway.url, platform_token(place.root)) as gateway:
         new = {what: gateway.page(what, int(seen[what])) for what in INBOXES}
@@ -250,6 +257,8 @@ def gateway_sensor(
     if new["reports"] and now.timestamp() >= due_s:
         days.add(now.date())
         seen["reports_s"] = now.timestamp()
+    if new["updates"]:
+        days.add(now.date())
     for what, rows in new.items():
         seen[what] = max([int(seen[what]), *(int(row["id"]) for row in rows)])
     state = json.dumps(seen)

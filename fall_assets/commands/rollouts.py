@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import getpass
+import uuid
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import click
@@ -12,10 +14,18 @@ from fall_assets.pipeline.work import Work
 from fall_assets.site import site_from_environment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+
+    from fall_assets.rollout.machine import Outcome
 
 _BY = click.option("--by", default=getpass.getuser, help="Who says so; default: you.")
 _WHY = click.option("--why", default="", help="In your words; it is kept with the decision.")
+
+_OUTCOMES: Mapping[Outcome, str] = {
+    "equal": "same",
+    "same decision, other numbers": "other numbers",
+    "differs": "DIFFERS",
+}
 
 
 @click.group()
@@ -89,23 +99,30 @@ _command("abort", "abort", "End the rollout without a judgement; the champion se
 def replay(rollout_id: str) -> None:
     """Take every decision of a rollout once more from the lake, and compare.
 
-    Ends with 1 where one of them comes out otherwise.
+    Ends with 1 where one of them comes out otherwise; other numbers in its words are told and do
+    not count: another version of a library may compute a little differently.
     """
     from fall_assets.pipeline.rollout import replay as replayed
 
-    differing = 0
-    for recorded, recomputed, same in replayed(_work(), rollout_id):
+    outcomes: Counter[Outcome] = Counter()
+    for one in replayed(_work(), rollout_id):
+        recorded, again = one.recorded, one.recomputed
+        outcomes[one.outcome] += 1
         click.echo(
-            f"{'same   ' if same else 'DIFFERS'}  {recorded.number:>4}  {recorded.day}  "
+            f"{_OUTCOMES[one.outcome]:<13}  {recorded.number:>4}  {recorded.day}  "
             f"{recorded.action}: {recorded.sentence}"
         )
-        if not same:
-            differing += 1
-            told = f"{recomputed.action}: {recomputed.sentence}" if recomputed else "no decision"
-            click.echo(f"         now: {told}")
-    if differing:
-        raise click.ClickException(f"{differing} decisions come out otherwise")
-    click.echo("all decisions come out the same")
+        if one.outcome != "equal":
+            told = f"{again.action}: {again.sentence}" if again else "no decision"
+            click.echo(f"{'now':>13}: {told}")
+    if differing := outcomes["differs"]:
+        raise click.ClickException(
+            f"{differing} decisions come out otherwise: rows of the tables rollout or "
+            "rollout_evidence were changed, or the code decides otherwise since"
+        )
+    other = outcomes["same decision, other numbers"]
+    also = f", {other} of them on other numbers" if other else ""
+    click.echo(f"all decisions come out the same{also}")
 
 
 def _is_newest(rollout_id: str | None) -> None:
@@ -123,7 +140,7 @@ def _is_newest(rollout_id: str | None) -> None:
 def _order(config: dict[str, str]) -> None:
     from fall_assets.commands.running import run_job
 
-    ops = {"ops": {"rollout": {"config": config}}}
+    ops = {"ops": {"rollout": {"config": {**config, "order_id": str(uuid.uuid4())}}}}
     raise SystemExit(run_job(site_from_environment(), "rolling_out", {}, ops))
 
 

@@ -413,6 +413,23 @@ class Lake:
         delta = self._open(described)
         return [] if delta is None else sorted(_days(delta))
 
+    def written(self, table: str, days: Iterable[date]) -> dict[date, datetime]:
+        """When rows of days were last written, to the millisecond; from the table's log alone.
+
+        A day of which there was never a row has none; joining files is not writing.
+        """
+        described = _table(table)
+        _require(described, by_day=True)
+        delta = self._open(described)
+        if delta is None:
+            return {}
+        claimed = {day: delta.transaction_version(_rows_of(day)) for day in days}
+        return {
+            day: datetime.fromtimestamp(at_ms / 1000, UTC)
+            for day, at_ms in claimed.items()
+            if at_ms is not None
+        }
+
     def rows(self, table: str, *, version: int | None = None) -> int:
         """How many rows a table has; from its log alone."""
         delta = self._open(_table(table), version)

@@ -22,6 +22,7 @@ import numpy as np
 import polars as pl
 
 from fall_assets.delivery.edge_choice import Judged, choose
+from fall_assets.delivery.gateway import GatewayRefusedError
 from fall_assets.errors import PermanentFailureError
 from fall_assets.features.segments import VideoRef
 from fall_assets.footage.probe import probe
@@ -260,7 +261,8 @@ def assign_parts(
             to a version that does not run on the box any more, not even in shadow; also where the
             champion was packaged anew after its challenger.
         issued_utc: when it was decided, default now. Later ones replace earlier ones; the same one
-            may be sent again.
+            may be sent again. Where the gateway refuses it, as it has one that was issued since
+            (by hand), this one is issued now.
 
     Raises:
         GatewayAwayError: the gateway is not there.
@@ -299,27 +301,37 @@ def assign_parts(
         )
     if all(part["shadow"] for part in told_parts):
         raise PermanentFailureError("no box would raise an alert: assign a version that is live")
-    issued = datetime.now(UTC) if issued_utc is None else issued_utc.astimezone(UTC)
-    assignment = {
-        "format": 1,
-        "box": box,
-        # Grows with time, also where the lake was restored from an older copy.
-        "serial": (issued - _EPOCH) // timedelta(milliseconds=1),
-        "issued_utc": issued.isoformat(timespec="milliseconds"),
-        "allow_older": allow_older,
-        "parts": told_parts,
-    }
-    told = json.dumps(assignment, sort_keys=True, separators=(",", ":")).encode()
+    key = signing_key(work)
+
+    def issue(issued: datetime) -> tuple[dict[str, Any], bytes]:
+        assignment = {
+            "format": 1,
+            "box": box,
+            # Grows with time, also where the lake was restored from an older copy.
+            "serial": (issued - _EPOCH) // timedelta(milliseconds=1),
+            "issued_utc": issued.isoformat(timespec="milliseconds"),
+            "allow_older": allow_older,
+            "parts": told_parts,
+        }
+        return assignment, json.dumps(assignment, sort_keys=True, separators=(",", ":")).encode()
+
+    assignment, told = issue((issued_utc or datetime.now(UTC)).astimezone(UTC))
     if len(told) > MOST_ASSIGNMENT_BYTES:
         raise PermanentFailureError(
             f"the assignment has {len(told)} bytes and boxes read {MOST_ASSIGNMENT_BYTES}: assign "
             "box by box, each only its own cameras"
         )
-    key = signing_key(work)
     with open_gateway(work) as gateway:
         for sha256, archive in archives.items():
             gateway.put_package(archive, sha256)
-        gateway.put_assignment(box, told, sign(told, key))
+        try:
+            gateway.put_assignment(box, told, sign(told, key))
+        except GatewayRefusedError as error:
+            if issued_utc is None:
+                raise
+            work.log(f"the assignment of {issued_utc.isoformat()} is issued anew: {error}")
+            assignment, told = issue(datetime.now(UTC))
+            gateway.put_assignment(box, told, sign(told, key))
     return assignment
 
 

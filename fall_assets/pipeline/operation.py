@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from fall_assets.learning.events import Event
 
 # Times go through microseconds and back.
+_MADE = "alerts"
+"""Folder of the lake's files that say when a day's alerts were made."""
 _SAME_MOMENT_S = 0.005
 _WHOLE_PICTURE = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0))
 
@@ -156,6 +158,7 @@ def raise_alerts(work: Work, day: date, channels: Sequence[Channel] | None = Non
     where its key points are. The site's settings say which kinds each ward is told of. `channels`
     defaults to the log and, where one is configured, the webhook.
     """
+    began = datetime.now(UTC)
     footage = _footage(work, day)
     videos, serving = footage.videos, footage.serving
     predictions = rows_of(footage.predictions, serving)
@@ -168,6 +171,8 @@ def raise_alerts(work: Work, day: date, channels: Sequence[Channel] | None = Non
     alerts = _with_kinds(work, alerts, videos, predictions, tracks, before)
     alerts = _with_stills(work, day, alerts, videos, before, tracks)
     work.lake.replace_partition("alerts", day, alerts, work.provenance(day))
+    # A quiet day has no rows that could tell.
+    work.lake.write_file(began.isoformat().encode(), _MADE, f"{day}.txt")
     attempts = deliver(
         alerts,
         work.lake.read("alert_deliveries"),
@@ -177,6 +182,19 @@ def raise_alerts(work: Work, day: date, channels: Sequence[Channel] | None = Non
         record=lambda row: work.lake.append("alert_deliveries", row, work.provenance()),
     )
     return AlertDay(alerts, attempts)
+
+
+def alerts_are_made(work: Work, days: Sequence[date]) -> list[date]:
+    """Those of some days whose alerts were made of their newest scores."""
+    made = []
+    scored = work.lake.written("predictions", days)
+    for day in days:
+        file = work.lake.file(_MADE, f"{day}.txt")
+        if file.exists() and day in scored:
+            # The lake's times are to the millisecond.
+            began = datetime.fromisoformat(file.read_text()) + timedelta(milliseconds=1)
+            made += [day] if began >= scored[day] else []
+    return made
 
 
 def shadow_events(work: Work, day: date) -> pl.DataFrame:

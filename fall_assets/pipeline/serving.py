@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from fall_assets.learning.detector import Detector
 
 _SPLIT: Final[frozenset[State]] = frozenset({"step", "comparing"})
+_PLACED: Final[frozenset[State]] = _SPLIT | {"full"}
 _TAKEN_BACK: Final[frozenset[State]] = frozenset({"rolled_back", "aborted", "reported"})
 
 
@@ -51,7 +52,8 @@ def parts_of(
 
     The part of all other cameras comes first: on a box whose cameras keep their version its runner
     then goes on undisturbed. `places` are those of the rollout's cameras; a camera without a place
-    is the champion's.
+    gets what most have. In 'full' only cameras that the settings exclude are 'rest': they keep the
+    champion, with the challenger as their shadow.
 
     Raises:
         ValueError: a state in which nothing is served by itself ('held').
@@ -59,10 +61,7 @@ def parts_of(
     if state == "shadow":
         return Part(champion, None, shadow=False), Part(challenger, None, shadow=True)
     if state in _SPLIT:
-        tried, control = (
-            tuple(sorted(camera for camera, at in places.items() if at == place))
-            for place in ("challenger", "control")
-        )
+        tried, control = _at(places, "challenger"), _at(places, "control")
         parts = (
             Part(champion, None, shadow=False),
             Part(challenger, tried, shadow=False),
@@ -71,12 +70,34 @@ def parts_of(
         )
         return tuple(part for part in parts if part.cameras != ())
     if state == "full":
-        return Part(challenger, None, shadow=False), Part(champion, None, shadow=True)
+        kept, tried = _at(places, "rest"), _at(places, "challenger")
+        parts = (
+            Part(challenger, None, shadow=False),
+            Part(champion, kept, shadow=False),
+            # Nobody is his own shadow.
+            Part(champion, tried if kept else None, shadow=True),
+            Part(challenger, kept, shadow=True),
+        )
+        return tuple(part for part in parts if part.cameras != ())
     if state == "retired":
         return (Part(challenger, None, shadow=False),)
     if state in _TAKEN_BACK:
         return (Part(champion, None, shadow=False),)
     raise ValueError(f"nothing is served in state {state!r}: pass the state that it was held from")
+
+
+def places_as_of(work: Work, rollout_id: str, number: int) -> dict[str, Place]:
+    """The places of a rollout's cameras after decision `number`, as they were last drawn.
+
+    A camera that came later, or had been taken down by then, has none.
+    """
+    rows = work.lake.read(
+        "rollout_cameras",
+        columns=["camera_id", "number", "place"],
+        where=(pl.col("rollout_id") == rollout_id) & (pl.col("number") <= number),
+    )
+    drawn = rows.filter(pl.col("number") == pl.col("number").max())
+    return dict(drawn.select("camera_id", "place").iter_rows())
 
 
 def serving_on(work: Work, day: date) -> tuple[Part, ...]:
@@ -88,9 +109,9 @@ def serving_over(work: Work, days: Sequence[date]) -> dict[date, tuple[Part, ...
     """Who watches the cameras on each of some days.
 
     Of each rollout the last decision that holds on the day counts. Of several, one that goes on
-    comes before those that have ended, then the one that began last. Before the first rollout the
-    champion serves. After the newest has ended the champion serves, who may have been named by
-    hand since; but not a challenger that was taken back from all cameras.
+    comes before those that have ended, then the one that began last. Before the first rollout its
+    champion serves, whoever does today. After the newest has ended the champion serves, who may
+    have been named by hand since; but not a challenger that was taken back from all cameras.
 
     Raises:
         PermanentFailureError: no champion is registered and no rollout says who serves.
@@ -100,13 +121,14 @@ def serving_over(work: Work, days: Sequence[date]) -> dict[date, tuple[Part, ...
     for day in days:
         standing = _standing(decisions, day)
         if standing is None:
-            found[day] = (Part(_champion(work), None, shadow=False),)
+            before = _champion(work) if decisions.is_empty() else _first_champion(decisions)
+            found[day] = (Part(before, None, shadow=False),)
         elif standing.state in ENDED and standing.is_newest:
             found[day] = _after(work, standing)
         else:
-            found[day] = parts_of(
-                standing.state, standing.champion, standing.challenger, _places(work, standing)
-            )
+            placed = standing.state in _PLACED
+            places = places_as_of(work, standing.rollout_id, standing.number) if placed else {}
+            found[day] = parts_of(standing.state, standing.champion, standing.challenger, places)
     return found
 
 
@@ -172,6 +194,10 @@ def rows_of(
     )
 
 
+def _at(places: Mapping[str, Place], place: Place) -> tuple[str, ...]:
+    return tuple(sorted(camera for camera, at in places.items() if at == place))
+
+
 @dataclass(frozen=True)
 class _Standing:
     """Where a rollout stands on a day; `state` is never 'held'."""
@@ -233,15 +259,9 @@ def _after(work: Work, standing: _Standing) -> tuple[Part, ...]:
     return (Part(now.version, None, shadow=False),)
 
 
-def _places(work: Work, standing: _Standing) -> dict[str, Place]:
-    """The places of a rollout's cameras: of each the newest row up to the decision."""
-    if standing.state not in _SPLIT:
-        return {}
-    holds = (pl.col("rollout_id") == standing.rollout_id) & (pl.col("number") <= standing.number)
-    columns = ["camera_id", "number", "place"]
-    rows = work.lake.read("rollout_cameras", columns=columns, where=holds)
-    newest = rows.sort("number").group_by("camera_id").last()
-    return dict(newest.select("camera_id", "place").iter_rows())
+def _first_champion(decisions: pl.DataFrame) -> str:
+    """Who served before the oldest rollout; today's champion may be one that came out of it."""
+    return str(decisions.sort("at_utc", "rollout_id", "number")["champion"][0])
 
 
 def _champion(work: Work) -> str:

@@ -27,14 +27,15 @@ ALARM_SCHEMA: Final[Mapping[str, pl.DataType]] = {
     "raised_utc": _MOMENT,
     "verdict": pl.String(),
 }
-"""Alarms of both versions; `verdict`: of staff, 'fall', 'no_fall' or 'unsure', null where none."""
+"""Alarms of both versions, and of others ('other') that staff answered; `verdict`: of staff,
+'fall', 'no_fall' or 'unsure', null where none."""
 
 FALL_SCHEMA: Final[Mapping[str, pl.DataType]] = {
     "camera_id": pl.String(),
     "start_utc": _MOMENT,
     "end_utc": _MOMENT,
 }
-"""Falls that somebody labelled."""
+"""Falls that somebody labelled, or told of."""
 
 WATCH_SCHEMA: Final[Mapping[str, pl.DataType]] = {
     "camera_id": pl.String(),
@@ -63,12 +64,17 @@ def count_day(
     watched: pl.DataFrame,
     strata: Mapping[str, str],
     episode_min: float,
+    told: pl.DataFrame | None = None,
 ) -> tuple[pl.DataFrame, list[Missed]]:
     """A day's evidence, a row per camera and version that watched, and falls that were missed.
 
     An alarm is confirmed where it finds a labelled fall (`events.match`) or staff called it a fall.
     What staff said of one version's alarm holds for the other's within `SAME_S`, since a shadow's
     alarms are shown to nobody.
+
+    A fall that staff told of is seen by a version with an alarm within `SAME_S` of it. It can be
+    missed, and that is all it counts for: as its time is that of an alarm, the delays of the
+    version that raised the alarm would be too good.
 
     Args:
         day: UTC.
@@ -77,10 +83,13 @@ def count_day(
         watched: rows as `WATCH_SCHEMA` says.
         strata: of each camera; 'unknown' where it is not in it.
         episode_min: alarms of one version closer than this are one episode.
+        told: falls that staff confirmed, by each camera that may have seen them; rows as
+            `FALL_SCHEMA` says.
     """
     midnight = datetime.combine(day, time(), UTC)
     by_camera = alarms.partition_by("camera_id", as_dict=True)
     falls_by_camera = falls.partition_by("camera_id", as_dict=True)
+    told_by_camera = {} if told is None else told.partition_by("camera_id", as_dict=True)
     rows: list[dict[str, Any]] = []
     missed: list[Missed] = []
     watching = watched.partition_by("camera_id", as_dict=True, maintain_order=True)
@@ -98,14 +107,25 @@ def count_day(
             )
         live, shadow = ("challenger", False), ("champion", True)
         if live in found and shadow in found:
+            overlooked = [
+                (fall.start_s, "a labelled fall")
+                for fall in truths
+                if fall.event_id in found[shadow] - found[live]
+            ]
+            overlooked += [
+                (fall.start_s, "a fall that staff confirmed")
+                for fall in _falls(told_by_camera.get((camera_id,)), midnight)
+                if not any(_overlap(fall, truth) for truth in truths)
+                and _seen(fall, there, shadow)
+                and not _seen(fall, there, live)
+            ]
             missed += [
                 Missed(
                     str(camera_id),
-                    (midnight + timedelta(seconds=fall.start_s)).isoformat(timespec="seconds"),
-                    "a labelled fall",
+                    (midnight + timedelta(seconds=start_s)).isoformat(timespec="seconds"),
+                    what,
                 )
-                for fall in truths
-                if fall.event_id in found[shadow] - found[live]
+                for start_s, what in overlooked
             ]
     schema = dict(EVIDENCE_SCHEMA)
     return pl.DataFrame(rows, schema=schema).select(list(schema)), missed
@@ -150,6 +170,19 @@ def _count(
     return counts, {one.fall.event_id for one in matching.found}
 
 
+def _seen(
+    fall: Fall, alarms: Sequence[tuple[tuple[str, bool], _Alarm]], who: tuple[str, bool]
+) -> bool:
+    return any(
+        whose == who and fall.start_s - SAME_S <= alarm.raised_s <= fall.end_s + SAME_S
+        for whose, alarm in alarms
+    )
+
+
+def _overlap(one: Fall, other: Fall) -> bool:
+    return one.start_s - SAME_S <= other.end_s and other.start_s <= one.end_s + SAME_S
+
+
 def _alarms(
     rows: pl.DataFrame | None, midnight: datetime
 ) -> Iterator[tuple[tuple[str, bool], _Alarm]]:
@@ -167,7 +200,7 @@ def _alarms(
 
 
 def _falls(rows: pl.DataFrame | None, midnight: datetime) -> list[Fall]:
-    """Labelled falls, those that touch each other as one."""
+    """Falls, those that touch each other as one."""
     falls: list[Fall] = []
     for row in rows.sort("start_utc").iter_rows(named=True) if rows is not None else ():
         start_s, end_s = (

@@ -74,11 +74,9 @@ def empty() -> pl.DataFrame:
     return pl.DataFrame(schema=dict(EVIDENCE_SCHEMA))
 
 
-def arm(evidence: pl.DataFrame, role: Role, *, live_only: bool = False) -> Arm:
-    """Sums of a role; `live_only` leaves out what ran in shadow."""
+def arm(evidence: pl.DataFrame, role: Role) -> Arm:
+    """Sums of a role, live and in shadow."""
     rows = evidence.filter(pl.col("role") == role)
-    if live_only:
-        rows = rows.filter(~pl.col("shadow"))
     total = rows.select(
         pl.col("camera_id").n_unique(),
         pl.col("camera_days", "alerts", "confirmed", "dismissed", "abstained_h").sum(),

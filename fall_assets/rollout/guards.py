@@ -7,7 +7,7 @@ from (`pipeline.rollout`), what going back means (`machine`), and everything tha
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, NamedTuple, get_args
@@ -20,6 +20,8 @@ GUARDS: Final = ("crash", "heartbeat", "latency", "memory", "parity", "missed_fa
 CrashState = Literal["rolled_back", "refused"]
 
 _MOST_TOLD = 5
+_CLOSE = 4
+"""A box that goes silent within so many `heartbeat_min` of a change may have died of it."""
 
 
 class Crash(NamedTuple):
@@ -36,10 +38,19 @@ class Crash(NamedTuple):
 
 
 class Silence(NamedTuple):
-    """A box that last reported under the challenger; minutes since then."""
+    """A camera under the challenger of which no live report comes; all in minutes.
+
+    `minutes` since its last live report; `shadow_minutes` since the champion's in shadow of the
+    same camera, None where that never told of it; `box_minutes` since the box told anything at all;
+    `lived_minutes` from the box's change to the challenger to its last report.
+    """
 
     box: str
+    camera_id: str
     minutes: float
+    shadow_minutes: float | None
+    box_minutes: float
+    lived_minutes: float
 
 
 class MemoryUse(NamedTuple):
@@ -69,12 +80,15 @@ class Facts:
     Attributes:
         challenger: model version.
         crashes: said by boxes of the challenger's package.
-        silent: boxes that last reported under the challenger, however short their silence.
-        champion_boxes: boxes under the champion.
+        silent: cameras under the challenger without a live report for `heartbeat_min` or longer.
+        champion_boxes: boxes none of whose cameras is under the challenger.
         champion_silent: of these, those that are silent for `heartbeat_min` or longer.
+        boxes: all boxes.
+        boxes_silent: of these, those that are silent for `heartbeat_min` or longer.
         latency_p95_s: of the challenger's alerts, raised to arrival at the gateway; None without.
         latency_alerts: of how many alerts that is.
-        memory: boxes under the challenger that sent `memory_reports` reports or more.
+        memory: boxes whose last `memory_reports` reports under the challenger were all at
+            `memory_percent` or over.
         parity_failure: how a box's scores differ from the platform's; None: they do not.
         missed: falls.
 
@@ -87,6 +101,8 @@ class Facts:
     silent: Sequence[Silence] = ()
     champion_boxes: int = 0
     champion_silent: int = 0
+    boxes: int = 0
+    boxes_silent: int = 0
     latency_p95_s: float | None = None
     latency_alerts: int = 0
     memory: Sequence[MemoryUse] = ()
@@ -98,12 +114,12 @@ class Facts:
         for name, kind in _ROWS.items():
             rows = tuple(_row(name, kind, row) for row in _list(name, getattr(self, name)))
             object.__setattr__(self, name, rows)
-        for name in ("champion_boxes", "champion_silent", "latency_alerts"):
+        counts = ("champion_boxes", "champion_silent", "boxes", "boxes_silent", "latency_alerts")
+        for name in counts:
             _count(name, getattr(self, name))
-        if self.champion_silent > self.champion_boxes:
-            raise ValueError(
-                f"champion_silent is {self.champion_silent}, of {self.champion_boxes} boxes"
-            )
+        for of, name in (("champion_boxes", "champion_silent"), ("boxes", "boxes_silent")):
+            if getattr(self, name) > getattr(self, of):
+                raise ValueError(f"{name} is {getattr(self, name)}, of {getattr(self, of)} boxes")
         if self.latency_p95_s is not None:
             _number("latency_p95_s", self.latency_p95_s)
         if self.parity_failure is not None:
@@ -129,37 +145,45 @@ class Facts:
 
 @dataclass(frozen=True)
 class Tripped:
-    """A guard that says go back, and why, in a sentence."""
+    """A guard that says go back, and why, in a sentence; `subject` names what it is about."""
 
     guard: str
     text: str
+    subject: str = ""
 
     def __post_init__(self) -> None:
         if self.guard not in GUARDS:
             raise ValueError(f"guard {self.guard!r} is not known; there are: {', '.join(GUARDS)}")
+
+    @property
+    def key(self) -> str:
+        """The same as long as it trips over the same; the text tells minutes, which go on."""
+        return f"{self.guard}: {self.subject}"
 
 
 def check(facts: Facts, settings: GuardSettings) -> list[Tripped]:
     """Guards that trip, at most one of each name, in the order of `GUARDS`.
 
     A crash, a parity failure and a missed fall trip at once. Silence and memory trip at their limit
-    or over it; latency over it, when it was measured on `latency_alerts` alerts or more. Silent
-    boxes are not held against the challenger while `outage_share` or more of the champion's boxes
-    are silent too: then it is the network.
+    or over it; latency over it, when it was measured on `latency_alerts` alerts or more.
+
+    Silence of a camera is held against the challenger where its box goes on telling of others, or
+    the champion in shadow of that camera: a camera that both do not tell of was taken away. Of a
+    box that is silent as a whole see `_died_of_it`.
     """
     version = f"version {facts.challenger}"
     told: list[Tripped] = []
     if facts.crashes:
-        told.append(Tripped("crash", _crash_text(facts, version)))
-    silent = [row for row in facts.silent if row.minutes >= settings.heartbeat_min]
-    if silent and not _outage(facts, settings):
-        silent.sort(key=lambda row: (-row.minutes, row.box))
-        boxes = _listed([f"{row.box} (for {_duration(row.minutes)})" for row in silent])
+        text = _crash_text(facts, version)
+        told.append(Tripped("crash", text, _named(row.box for row in facts.crashes)))
+    silent = [row for row in facts.silent if _blamed(row, facts, settings)]
+    if silent:
         text = (
-            f"No reports from boxes with {version}: {boxes}; "
+            f"No reports of what {version} watches, from boxes: {_silence_text(silent)}; "
             f"the limit is {_duration(settings.heartbeat_min)}."
         )
-        told.append(Tripped("heartbeat", text))
+        subject = _named(f"{row.box}/{row.camera_id}" for row in silent)
+        told.append(Tripped("heartbeat", text, subject))
     p95_s = facts.latency_p95_s
     measured = p95_s is not None and facts.latency_alerts >= settings.latency_alerts
     if measured and p95_s is not None and p95_s > settings.latency_p95_s:
@@ -168,7 +192,7 @@ def check(facts: Facts, settings: GuardSettings) -> list[Tripped]:
             f"{p95_s:.4g} s or longer to reach the gateway; "
             f"the limit is {settings.latency_p95_s:g} s."
         )
-        told.append(Tripped("latency", text))
+        told.append(Tripped("latency", text, facts.challenger))
     full = [row for row in facts.memory if row.percent >= settings.memory_percent]
     if full:
         full.sort(key=lambda row: (-row.percent, row.box))
@@ -177,18 +201,58 @@ def check(facts: Facts, settings: GuardSettings) -> list[Tripped]:
             f"Boxes with {version} run out of memory, in their last {settings.memory_reports} "
             f"reports: {boxes}; the limit is {settings.memory_percent:g} %."
         )
-        told.append(Tripped("memory", text))
+        told.append(Tripped("memory", text, _named(row.box for row in full)))
     if facts.parity_failure is not None:
         text = f"Boxes do not score as the platform does with {version}: {facts.parity_failure}"
-        told.append(Tripped("parity", _closed(text)))
+        told.append(Tripped("parity", _closed(text), facts.challenger))
     if facts.missed:
-        told.append(Tripped("missed_fall", _missed_text(facts, version)))
+        subject = _named(f"{row.camera_id} at {_moment(row.at)}" for row in facts.missed)
+        told.append(Tripped("missed_fall", _missed_text(facts, version), subject))
     return told
 
 
-def _outage(facts: Facts, settings: GuardSettings) -> bool:
-    boxes = facts.champion_boxes
-    return boxes > 0 and facts.champion_silent / boxes >= settings.outage_share
+def _blamed(row: Silence, facts: Facts, settings: GuardSettings) -> bool:
+    """Whether a camera's silence is held against the challenger."""
+    limit = settings.heartbeat_min
+    if row.minutes < limit:
+        return False
+    if row.box_minutes >= limit:
+        return _died_of_it(row, facts, settings)
+    return row.shadow_minutes is None or row.shadow_minutes < limit
+
+
+def _died_of_it(row: Silence, facts: Facts, settings: GuardSettings) -> bool:
+    """Whether a box of which nothing is heard at all is held against the challenger.
+
+    Only where it went silent soon after the challenger came, and too few others are silent for it
+    to be the network. A version that takes a box down does so when it starts (one that fills the
+    memory trips that guard first, and one that ends or reboots the box again and again is given up
+    by the box itself), and then every box that gets it next is at risk: better go back once too
+    often. A box that ran with it for hours was switched off or lost its network. Going back does
+    not reach it, and would not bring it back: its cameras are watched by neither version, and the
+    ward's page says so.
+    """
+    of, silent = (
+        (facts.champion_boxes, facts.champion_silent)
+        if facts.champion_boxes
+        # Once all boxes have the challenger, they are each other's witnesses.
+        else (facts.boxes, facts.boxes_silent)
+    )
+    if of and silent / of >= settings.outage_share:
+        return False
+    return row.lived_minutes <= _CLOSE * settings.heartbeat_min
+
+
+def _silence_text(silent: Sequence[Silence]) -> str:
+    boxes: dict[str, list[Silence]] = {}
+    for row in sorted(silent, key=lambda row: (-row.minutes, row.box, row.camera_id)):
+        boxes.setdefault(row.box, []).append(row)
+    return _listed(
+        [
+            f"{box} (for {_duration(rows[0].minutes)}: {_listed([row.camera_id for row in rows])})"
+            for box, rows in boxes.items()
+        ]
+    )
 
 
 def _crash_text(facts: Facts, version: str) -> str:
@@ -209,6 +273,10 @@ def _missed_text(facts: Facts, version: str) -> str:
         f"Missed by {version}, though the version in shadow saw them, were confirmed falls: "
         f"{_listed(falls)}."
     )
+
+
+def _named(names: Iterable[str]) -> str:
+    return ", ".join(sorted(set(names)))
 
 
 def _listed(parts: Sequence[str]) -> str:
@@ -257,7 +325,9 @@ def _row(name: str, kind: type[Crash | Silence | MemoryUse | Missed], row: objec
     named = dict(zip(wanted, row, strict=True))
     for field, value in named.items():
         where = f"{name}: {field}"
-        if field in ("minutes", "percent"):
+        if field == "shadow_minutes" and value is None:
+            continue
+        if field == "percent" or field.endswith("minutes"):
             _number(where, value)
         else:
             _text(where, value, empty=field in ("detail", "what"))

@@ -20,12 +20,14 @@ class Judgement:
     """E-values on all days of evidence up to one.
 
     Attributes:
-        e_worse: against "the challenger is no worse", over all measures; 0 to infinity.
+        e_worse: against "the challenger is no worse", over all measures: the mean of that on all
+            days and `e_worse_step`; 0 to infinity.
         e_not_worse: against "it raises `margin` times the champion's false alarms or more".
         by_measure: e-values against "no worse" of each: alarms, dismissed, delay, abstained.
         ratio: estimated ratio of the rates of false alarms, challenger's over champion's; none
             where it cannot be told.
         margin: see `e_not_worse`.
+        e_worse_step: against "no worse" on the days of the present step alone.
 
     Raises:
         ValueError: an e-value is negative or not a number.
@@ -36,9 +38,15 @@ class Judgement:
     by_measure: Mapping[str, float]
     ratio: float | None
     margin: float
+    e_worse_step: float = 1.0
 
     def __post_init__(self) -> None:
-        named = {"e_worse": self.e_worse, "e_not_worse": self.e_not_worse, **self.by_measure}
+        named = {
+            "e_worse": self.e_worse,
+            "e_not_worse": self.e_not_worse,
+            "e_worse_step": self.e_worse_step,
+            **self.by_measure,
+        }
         for name, value in named.items():
             # A comparison with NaN is false, so a broken e-value would never roll back.
             if math.isnan(value) or value < 0:
@@ -52,6 +60,7 @@ class Judgement:
             "by_measure": {name: min(value, LARGEST) for name, value in self.by_measure.items()},
             "ratio": None if self.ratio is None else min(self.ratio, LARGEST),
             "margin": self.margin,
+            "e_worse_step": min(self.e_worse_step, LARGEST),
         }
 
     @classmethod
@@ -63,4 +72,5 @@ class Judgement:
             {str(name): float(value) for name, value in content["by_measure"].items()},
             None if content["ratio"] is None else float(content["ratio"]),
             float(content["margin"]),
+            float(content.get("e_worse_step", 1.0)),
         )

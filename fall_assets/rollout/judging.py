@@ -26,8 +26,10 @@ _MEASURES: Mapping[str, pl.Expr] = {
 }
 """What is counted per camera, day and version. `alarms`: false ones, answered or not."""
 
-_DAY_SHRINK = 20.0
 _LARGEST_LOG = 600.0
+
+Arms = tuple[Counts, Counts, Counts, Counts]
+"""Counts and camera-days of the champion, then of the challenger, (cameras,) each."""
 
 
 def judge(
@@ -36,8 +38,12 @@ def judge(
     margin: float,
     weights: Weights,
     delay_margin_s: float = 1.0,
+    step_began: date | None = None,
 ) -> Judgement:
-    """Judge all days up to the newest one of the evidence.
+    """Judge all days up to the newest one of the evidence, and those of the present step alone.
+
+    What was seen in shadow still counts at 1 %, and what is seen live counts twice: a version that
+    does well as a shadow may do worse once it is the one that raises the alerts.
 
     Args:
         evidence: rows as `EVIDENCE_SCHEMA` says; days before `first_day` are the champion's
@@ -46,44 +52,29 @@ def judge(
         margin: not worse means: less than so many times the champion's false alarms.
         weights: of the measures.
         delay_margin_s: the challenger's alarms may come so much later.
+        step_began: the first day of the present step; none where it is the rollout's.
     """
-    logs: dict[str, float] = {}
+    counted = _counted(evidence, first_day)
+    logs = _logs(counted, evidence, delay_margin_s)
+    e_worse = e_step = combined(logs, weights)
+    if step_began is not None and step_began > first_day:
+        # The days before the rollout tell the cameras apart as ever.
+        step = evidence.filter((pl.col("day") < first_day) | (pl.col("day") >= step_began))
+        e_step = combined(_logs(_counted(step, first_day), step, delay_margin_s), weights)
+        e_worse = (e_worse + e_step) / 2
     log_not_worse, ratio = 0.0, None
-    for measure, expression in _MEASURES.items():
-        # Nobody can dismiss what nobody is shown.
-        rows = evidence.filter(~pl.col("shadow")) if measure == "dismissed" else evidence
-        table, (n0, t0, n1, t1) = _arrays(rows, first_day, expression)
-        logs[measure] = table.log_e_worse(n0, t0, n1, t1) if t1.any() else 0.0
-        if measure == "alarms" and t1.any():
-            log_not_worse = table.log_e_not_worse(n0, t0, n1, t1, margin)
-            ratio = table.ratio(n0, t0, n1, t1)
-    logs["delay"] = log_e_later(_delays(evidence, delay_margin_s))
+    table, counts = counted["alarms"]
+    if counts[3].any():
+        log_not_worse = table.log_e_not_worse(*counts, margin)
+        ratio = table.ratio(*counts)
     return Judgement(
-        e_worse=combined(logs, weights),
+        e_worse=e_worse,
         e_not_worse=_e(log_not_worse),
         by_measure={measure: _e(log) for measure, log in sorted(logs.items())},
         ratio=ratio,
         margin=margin,
+        e_worse_step=e_step,
     )
-
-
-def path(
-    evidence: pl.DataFrame,
-    first_day: date,
-    margins: Mapping[date, float],
-    weights: Weights,
-    delay_margin_s: float = 1.0,
-) -> list[tuple[date, Judgement]]:
-    """The judgement as of each day of `margins`, which says the margin of that day's step."""
-    return [
-        (
-            day,
-            judge(
-                evidence.filter(pl.col("day") <= day), first_day, margin, weights, delay_margin_s
-            ),
-        )
-        for day, margin in sorted(margins.items())
-    ]
 
 
 def combined(logs: Mapping[str, float], weights: Weights) -> float:
@@ -96,9 +87,28 @@ def combined(logs: Mapping[str, float], weights: Weights) -> float:
     return float(sum(shares[measure] / total * _e(log) for measure, log in logs.items()))
 
 
-def _arrays(
-    evidence: pl.DataFrame, first_day: date, counted: pl.Expr
-) -> tuple[RateTable, tuple[Counts, Counts, Counts, Counts]]:
+def _counted(evidence: pl.DataFrame, first_day: date) -> dict[str, tuple[RateTable, Arms]]:
+    """What is known of each measure."""
+    live = evidence.filter(~pl.col("shadow"))
+    return {
+        # Nobody can dismiss what nobody is shown.
+        measure: _arrays(live if measure == "dismissed" else evidence, first_day, expression)
+        for measure, expression in _MEASURES.items()
+    }
+
+
+def _logs(
+    counted: Mapping[str, tuple[RateTable, Arms]], evidence: pl.DataFrame, delay_margin_s: float
+) -> dict[str, float]:
+    """Log e-values against "no worse", of each measure."""
+    logs = {
+        measure: table.log_e_worse(*counts) if counts[3].any() else 0.0
+        for measure, (table, counts) in counted.items()
+    }
+    return logs | {"delay": log_e_later(_delays(evidence, delay_margin_s))}
+
+
+def _arrays(evidence: pl.DataFrame, first_day: date, counted: pl.Expr) -> tuple[RateTable, Arms]:
     """What the days before say, and counts and camera-days of both versions, per camera."""
     rows = evidence.select(
         "day", "camera_id", "stratum", "role", "camera_days", n=counted
@@ -106,20 +116,18 @@ def _arrays(
     cameras = rows.group_by("camera_id").agg(pl.col("stratum").last()).sort("camera_id")
     strata = cameras["stratum"].rank("dense").to_numpy().astype(np.int64) - 1
     history = (
-        rows.filter("before")
-        .group_by("camera_id", "day")
-        .agg(pl.col("n", "camera_days").sum())
-        .group_by("camera_id")
-        .agg(
-            pl.col("n").sum(),
-            pl.col("camera_days").sum(),
-            (pl.col("n") ** 2).sum().alias("squares"),
-        )
+        rows.filter("before").group_by("camera_id", "day").agg(pl.col("n", "camera_days").sum())
     )
-    known = cameras.join(history, on="camera_id", how="left").fill_null(0.0)
-    table = RateTable.learn(
-        strata, *(known[name].to_numpy().copy() for name in ("n", "camera_days", "squares"))
+    sums = history.group_by("camera_id").agg(
+        pl.col("n").sum(), pl.col("camera_days").sum(), (pl.col("n") ** 2).sum().alias("squares")
     )
+    known = cameras.join(sums, on="camera_id", how="left", maintain_order="left").fill_null(0.0)
+    by_day = history.group_by("day").agg(pl.col("n", "camera_days").sum()).sort("day")
+    counts, days, squares = (
+        known[name].to_numpy().copy() for name in ("n", "camera_days", "squares")
+    )
+    on_days = by_day["n"].to_numpy(), by_day["camera_days"].to_numpy()
+    table = RateTable.learn(strata, counts, days, squares, on_days)
     ours = rows.filter(~pl.col("before"))
     levels = _levels(ours, cameras["camera_id"], table)
     sums = (
@@ -140,13 +148,9 @@ def _arrays(
 
 
 def _levels(ours: pl.DataFrame, camera_ids: pl.Series, table: RateTable) -> pl.DataFrame:
-    """How lively each day is on the whole site, by the champion's counts; 1 is as before.
-
-    Cameras change their version in the middle of a rollout: without this a lively week would be
-    held against whoever watched then.
-    """
+    """How lively each day is on the whole site, by the champion's counts."""
     rates = pl.DataFrame({"camera_id": camera_ids, "rate": table.rate[table.stratum]})
-    return (
+    days = (
         ours.join(rates, on="camera_id", how="left")
         .with_columns(champions=pl.col("role") == "champion")
         .group_by("day")
@@ -154,12 +158,9 @@ def _levels(ours: pl.DataFrame, camera_ids: pl.Series, table: RateTable) -> pl.D
             pl.col("n").filter("champions").sum().alias("n"),
             (pl.col("rate") * pl.col("camera_days")).filter("champions").sum().alias("expected"),
         )
-        .select(
-            "day",
-            level=(_DAY_SHRINK * table.dispersion + pl.col("n"))
-            / (_DAY_SHRINK * table.dispersion + pl.col("expected")),
-        )
     )
+    level = table.levels(days["n"].to_numpy(), days["expected"].to_numpy())
+    return days.select("day", level=pl.Series(level, dtype=pl.Float64))
 
 
 def _delays(evidence: pl.DataFrame, margin_s: float) -> list[tuple[bool, float]]:

@@ -25,7 +25,7 @@ from fall_assets.rollout.evidence import Arm
 from fall_assets.rollout.guards import Tripped
 from fall_assets.rollout.judgement import Judgement
 from fall_assets.rollout.library import LibraryVerdict
-from fall_assets.rollout.settings import RolloutSettings
+from fall_assets.rollout.settings import RolloutSettings, StepSettings
 
 State = Literal[
     "shadow",
@@ -42,13 +42,25 @@ Action = Literal[
     "start", "look", "next", "promote", "hold", "resume", "roll_back", "abort", "retire", "report"
 ]
 OrderAction = Literal["approve", "resume", "hold", "roll_back", "abort"]
+Outcome = Literal["equal", "same decision, other numbers", "differs"]
+"""How a decision comes out when it is taken again; the numbers are those in its sentence."""
 
 ENDED: Final[frozenset[State]] = frozenset({"retired", "rolled_back", "aborted", "reported"})
 """States that nothing leaves."""
 AUTOMATIC: Final = "automatic"
 """`Decision.by` where no person ordered it."""
 
+CHANGES: Final[frozenset[Action]] = frozenset(
+    {"start", "next", "promote", "retire", "roll_back", "abort", "report"}
+)
+"""Actions that change who watches which camera; the others leave boxes and registry alone."""
+ENDING_ORDERS: Final[frozenset[OrderAction]] = frozenset({"roll_back", "abort"})
+"""Orders that are followed whatever the evidence says."""
+
 _CLOCK_BEGINS: Final[frozenset[Action]] = frozenset({"start", "next", "promote", "resume"})
+
+
+_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -61,6 +73,8 @@ class Order:
             'roll_back' rejects the challenger; 'abort' ends the rollout without a judgement.
         by: who.
         why: in their words; may be empty.
+        id: tells this order from the next one, so that it is followed once however often the run
+            that brings it is started again; empty: not known.
 
     Raises:
         PermanentFailureError: nobody is named, or the action is not known.
@@ -69,6 +83,7 @@ class Order:
     action: OrderAction
     by: str
     why: str = ""
+    id: str = ""
 
     def __post_init__(self) -> None:
         if self.action not in get_args(OrderAction):
@@ -88,6 +103,7 @@ class Look:
         days_in_step: days of evidence from `Standing.step_began` on.
         judgement: none where nothing can be judged yet.
         library: on the labelled falls, asked for in shadow only; none where it was not compared.
+        library_missing: why it could not be compared although that was due.
         tripped: guards that tripped since the last decision.
         arms: sums of champion and challenger, for words.
         samples: numbers that are recorded with the decision and not read; JSON-able.
@@ -97,6 +113,7 @@ class Look:
     days_in_step: int
     judgement: Judgement | None = None
     library: LibraryVerdict | None = None
+    library_missing: str = ""
     tripped: Sequence[Tripped] = ()
     arms: tuple[Arm, Arm] | None = None
     samples: Mapping[str, Any] = field(default_factory=dict)
@@ -226,6 +243,9 @@ def start(
     now: datetime,
     settings: RolloutSettings,
     by: str = AUTOMATIC,
+    *,
+    order_id: str = "",
+    library: LibraryVerdict | None = None,
 ) -> Decision:
     """Decision 0: into shadow, or side by side in mode 'ab'.
 
@@ -237,9 +257,12 @@ def start(
         now: when it is decided.
         settings: hold for the whole rollout.
         by: who starts it.
+        order_id: of the order to begin, where a person gave one; see `Order.id`.
+        library: of a comparison, which has no shadow that comes first.
 
     Raises:
-        PermanentFailureError: both versions are the same, or nobody is named.
+        PermanentFailureError: both versions are the same, nobody is named, or the challenger of a
+            comparison finds fewer falls.
     """
     if champion == challenger:
         raise PermanentFailureError(
@@ -249,12 +272,20 @@ def start(
         raise PermanentFailureError("a rollout needs a name: say who starts it")
     state: State = "shadow"
     share = 0.0
+    if library is not None and library.verdict == "worse":
+        raise PermanentFailureError(
+            f"version {challenger} is not put beside champion {champion}: it finds fewer falls "
+            f"({_inside(library.text)}); train another one, or let it watch in shadow alone "
+            "(mode 'canary')"
+        )
     if settings.mode == "ab":
         state, share = "comparing", settings.ab_share
         what = (
             f"is put beside champion {champion}, each on {_percent(share)} of the cameras, for "
             f"{_days(settings.ab_days)} from {day}"
         )
+        if library is not None:
+            what += f" ({_inside(library.text)})"
     else:
         what = (
             f"watches in shadow of champion {champion} from {day}, until the evidence says that it "
@@ -277,7 +308,8 @@ def start(
             "champion": champion,
             "challenger": challenger,
             "held_from": None,
-            "order": None,
+            "order": {"action": "begin", "by": by, "id": order_id} if order_id else None,
+            "library": None if library is None else library.as_dict(),
         },
     )
 
@@ -344,6 +376,7 @@ def given(decision: Decision) -> tuple[Look, Order | None, datetime]:
         days_in_step=numbers["days_in_step"],
         judgement=None if judgement is None else Judgement.from_dict(judgement),
         library=None if library is None else LibraryVerdict.from_dict(library),
+        library_missing=numbers.get("library_missing", ""),
         tripped=tuple(Tripped(**one) for one in numbers["tripped"]),
         arms=None if arms is None else (Arm(**arms["champion"]), Arm(**arms["challenger"])),
         samples=numbers["samples"],
@@ -351,38 +384,86 @@ def given(decision: Decision) -> tuple[Look, Order | None, datetime]:
     return look, None if order is None else Order(**order), decision.at_utc
 
 
+@dataclass(frozen=True)
+class Replayed:
+    """One decision, taken once more.
+
+    Attributes:
+        recorded: as it stands.
+        recomputed: as it comes out; none where nothing should have been recorded.
+        outcome: how both compare.
+    """
+
+    recorded: Decision
+    recomputed: Decision | None
+    outcome: Outcome
+
+
 def replay(
     history: Sequence[Decision],
     looks: Callable[[int], tuple[Look, Order | None, datetime]],
     settings: RolloutSettings,
-) -> list[tuple[Decision, Decision | None]]:
-    """Take every decision once more: pairs of the recorded and the recomputed one.
+) -> list[Replayed]:
+    """Take every decision once more.
 
     `looks` gives what was known for a decision's number, from 1; `given` does so from its own
-    numbers. The recomputed one is none where nothing should have been recorded. Compare by `equal`.
+    numbers.
     """
-    first = history[0]
-    names = [str(first.numbers[name]) for name in ("rollout_id", "champion", "challenger")]
-    again = start(
-        names[0], names[1], names[2], first.effective_day, first.at_utc, settings, first.by
-    )
-    pairs: list[tuple[Decision, Decision | None]] = [(first, again)]
-    for place, recorded in enumerate(history[1:], start=1):
-        look, order, now = looks(recorded.number)
+    found = []
+    for place, recorded in enumerate(history):
         try:
-            recomputed = decide(history[:place], look, settings, order, now)
-        except PermanentFailureError:
-            # An order that is refused today should not have been recorded.
+            if place:
+                look, order, now = looks(recorded.number)
+                recomputed = decide(history[:place], look, settings, order, now)
+            else:
+                recomputed = _start_again(recorded, settings)
+        except (PermanentFailureError, LookupError, TypeError, ValueError):
+            # An order that is refused today should not have been recorded, and numbers that cannot
+            # be read were not written by us.
             recomputed = None
-        pairs.append((recorded, recomputed))
-    return pairs
+        found.append(Replayed(recorded, recomputed, compare(recorded, recomputed)))
+    return found
 
 
-def equal(recorded: Decision, recomputed: Decision | None) -> bool:
-    """Whether both decide the same, in the same words; when they were taken does not matter."""
-    if recomputed is None:
-        return False
-    return _decided(recorded) == _decided(recomputed)
+def compare(recorded: Decision, recomputed: Decision | None) -> Outcome:
+    """Whether both decide the same, and in the same words; when does not matter.
+
+    Words that differ where nothing else does have other numbers in them: another version of a
+    library, or of this code, computes e-values a little differently.
+    """
+    if recomputed is None or _decided(recorded) != _decided(recomputed):
+        return "differs"
+    same = recorded.sentence == recomputed.sentence
+    return "equal" if same else "same decision, other numbers"
+
+
+def proved(
+    judgement: Judgement | None, days_in_step: int, step: StepSettings, evidence: float
+) -> bool:
+    """Whether the evidence is enough for the next step."""
+    return (
+        judgement is not None
+        and days_in_step >= step.min_days
+        and judgement.e_not_worse >= evidence
+        # What was seen before may outweigh what is seen now, and now it counts.
+        and judgement.e_worse_step <= 1.0
+    )
+
+
+def _start_again(first: Decision, settings: RolloutSettings) -> Decision:
+    numbers = first.numbers
+    order, library = numbers.get("order"), numbers.get("library")
+    return start(
+        str(numbers["rollout_id"]),
+        str(numbers["champion"]),
+        str(numbers["challenger"]),
+        first.effective_day,
+        first.at_utc,
+        settings,
+        first.by,
+        order_id="" if order is None else str(order["id"]),
+        library=None if library is None else LibraryVerdict.from_dict(library),
+    )
 
 
 def _decided(decision: Decision) -> tuple[object, ...]:
@@ -393,7 +474,7 @@ def _decided(decision: Decision) -> tuple[object, ...]:
         decision.share,
         decision.day,
         decision.effective_day,
-        decision.sentence,
+        decision.by,
     )
 
 
@@ -422,7 +503,9 @@ class _Case:
     def looked(self) -> Decision:
         """A new day of evidence."""
         judgement, state = self.look.judgement, self.here.state
-        if judgement is not None and judgement.e_worse >= self.settings.evidence:
+        is_worse = judgement is not None and judgement.e_worse >= self.settings.evidence
+        # A comparison takes its time and then reports: that one is worse is what it is for.
+        if is_worse and self.here.phase != "comparing":
             return self._on_evidence("roll_back", "rolled_back", f"it is worse, so {self._back()}")
         if state == "held":
             also = ""
@@ -507,13 +590,16 @@ class _Case:
             ending = f"it finds fewer falls ({falls}), so {self._back()}"
             return self._on_evidence("roll_back", "rolled_back", ending)
         if not is_proved:
-            also = f" ({falls})" if in_shadow and falls else ""
+            reasons = [reason for reason in (self._against(), falls) if reason]
+            also = f" ({'; '.join(reasons)})" if reasons else ""
             return self._ask(
                 f"not enough evidence yet after {self.look.days_in_step} of at most "
                 f"{_days(step.max_days)}{also}"
             )
         if in_shadow and library is None:
             missing = "it was not compared on the library of labelled falls"
+            if self.look.library_missing:
+                missing += f" ({_inside(self.look.library_missing)})"
             if is_late:
                 return self._ask(missing)
             return self._on_evidence("look", "shadow", f"{missing} yet, and waits for that")
@@ -526,9 +612,17 @@ class _Case:
         if days < self.settings.ab_days:
             left = _days(self.settings.ab_days - days)
             return self._on_evidence("look", "comparing", f"the comparison goes on for {left}")
-        found = "which of the two has fewer cannot be told yet"
-        if judgement is not None and judgement.e_not_worse >= self.settings.evidence:
-            found = f"the challenger has less than {judgement.margin:g} times the false alarms"
+        found = "whether the challenger is worse cannot be told"
+        if judgement is not None:
+            fewer = f"less than {judgement.margin:g} times the false alarms"
+            is_worse, is_not_worse = (
+                e_value >= self.settings.evidence
+                for e_value in (judgement.e_worse, judgement.e_not_worse)
+            )
+            if is_worse:
+                found = "the challenger is worse" + (f", with {fewer}" if is_not_worse else "")
+            elif is_not_worse:
+                found = f"the challenger is not worse: it has {fewer}"
         ending = f"{found}, the comparison ends, and {self._back()}"
         return self._on_evidence("report", "reported", ending)
 
@@ -539,6 +633,8 @@ class _Case:
             ending = f"version {self.champion} stays in shadow for {left}"
             return self._on_evidence("look", "full", ending)
         ending = f"version {self.champion} is retired from {self.effective_day}"
+        if kept := self._excluded():
+            ending += f", and the excluded cameras ({kept}) have version {self.challenger} then"
         return self._on_evidence("retire", "retired", ending, share=1.0)
 
     def _next(self, order: Order | None = None, *, also: str = "") -> Decision:
@@ -552,9 +648,11 @@ class _Case:
             what = f"it goes to {_percent(share)} of the cameras from {self.effective_day}"
         else:
             action, state, step = "promote", "full", self.here.step
+            kept = self._excluded()
+            but = f" but the excluded ones ({kept})" if kept else ""
             what = (
-                f"it serves all cameras as the champion from {self.effective_day}, with version "
-                f"{self.champion} in shadow for {_days(self.settings.keep_days)}"
+                f"it serves all cameras{but} as the champion from {self.effective_day}, with "
+                f"version {self.champion} in shadow for {_days(self.settings.keep_days)}"
             )
         if order is not None:
             verb = "approves the next step"
@@ -567,12 +665,28 @@ class _Case:
         return self._on_evidence("hold", "held", f"{why}, so a person decides: {self._ways()}")
 
     def _proved(self) -> bool:
-        judgement, step = self.look.judgement, self.settings.steps[self.here.step]
+        step = self.settings.steps[self.here.step]
+        return proved(self.look.judgement, self.look.days_in_step, step, self.settings.evidence)
+
+    def _against(self) -> str:
+        """What this step alone says for worse, where all days together are enough; else nothing."""
+        judgement = self.look.judgement
+        if (
+            judgement is None
+            or judgement.e_not_worse < self.settings.evidence
+            or judgement.e_worse_step <= 1.0
+        ):
+            return ""
         return (
-            judgement is not None
-            and self.look.days_in_step >= step.min_days
-            and judgement.e_not_worse >= self.settings.evidence
+            "the days of this step alone speak for worse (an e-value of "
+            f"{_e_value(judgement.e_worse_step)}, wanted 1 or less)"
         )
+
+    def _excluded(self) -> str:
+        """The cameras that keep the champion, in words."""
+        names = sorted(self.settings.exclude)
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        return ", ".join(names[:_NAMED]) + more
 
     # The record.
 
@@ -632,6 +746,7 @@ class _Case:
                 "days_in_step": look.days_in_step,
                 "judgement": None if look.judgement is None else look.judgement.as_dict(),
                 "library": None if look.library is None else look.library.as_dict(),
+                "library_missing": look.library_missing,
                 "tripped": [{"guard": one.guard, "text": one.text} for one in look.tripped],
                 "arms": None if arms is None else {arm.role: asdict(arm) for arm in arms},
                 "samples": dict(look.samples),
@@ -706,7 +821,10 @@ class _Case:
         step, days = self.settings.steps[self.here.step], self.look.days_in_step
         judgement = self.look.judgement
         if judgement is not None and judgement.e_not_worse >= self.settings.evidence:
-            return f"it is fine so far, and goes on until {_days(step.min_days)} are seen"
+            if days < step.min_days:
+                return f"it is fine so far, and goes on until {_days(step.min_days)} are seen"
+            longest = _days(step.max_days - days)
+            return f"it is fine on all days together, but {self._against()}: {longest} are left"
         return f"not decided yet, it goes on for up to {_days(step.max_days - days)}"
 
     def _back(self) -> str:

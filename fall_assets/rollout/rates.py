@@ -28,6 +28,15 @@ that watches it in shadow: n0 and t0 hold those counts too.
 
 **Bursts.** Counts of a camera-day scatter more than a Poisson's. All counts and rates are divided
 by the dispersion D >= 1 that the days before show within cameras (a quasi-likelihood).
+
+**Versions suit cameras.** The challenger may be twice as loud in one room and silent in the next,
+and a few cameras then say little of the others. With a variance v of the ratio between cameras, the
+challenger's m expected counts of a camera scatter like m + v * m^2: they weigh 1 / (1 + v * m).
+v is learned from the rollout's own counts, by the method of moments. (With weights that depend on
+the counts the likelihood is a quasi-likelihood, as it is with D.)
+
+**Days.** A lively week must not be held against whoever watched then: camera-days are weighted by
+how lively the whole site was (`levels`), as far as the days before say that its days differ.
 """
 
 from __future__ import annotations
@@ -42,7 +51,7 @@ from numpy.typing import NDArray
 Counts = NDArray[np.float64]
 
 WORSE: Final[Mapping[float, float]] = {
-    1.3: 0.10, 1.6: 0.20, 2.0: 0.25, 2.6: 0.20, 3.5: 0.15, 5.0: 0.10,
+    1.3: 0.05, 1.6: 0.20, 2.0: 0.25, 2.6: 0.20, 3.5: 0.15, 5.0: 0.15,
 }  # fmt: skip
 """Ratios that count as worse, with their weights in the mixture."""
 NOT_WORSE: Final = (0.5, 0.7, 0.85, 1.0, 1.15)
@@ -51,9 +60,11 @@ NOT_WORSE: Final = (0.5, 0.7, 0.85, 1.0, 1.15)
 _UNKNOWN_RATE = 0.1
 _UNKNOWN_SPREAD = 2.0
 _SPREAD = 0.25
-_SHRINK = 2.0
 _UNKNOWN_SHAPES = (50.0, 10.0, 3.0, 1.0)
 _LEAST_VARIANCE = 0.02
+_DAY_VARIANCE = 0.05
+_SUITS = 1.0
+_SUITS_KNOWN = 5.0
 _NEWTON = 30
 _CLOSE = 1e-6
 _RATIOS = np.geomspace(1 / 16, 16, 129)
@@ -72,6 +83,7 @@ class RateTable:
         shapes: k; 1 / k is the variance of the cameras' own factors. Where nothing is known of it
             there are several, in equal parts.
         dispersion: D, 1 or more.
+        day_variance: variance of the days' own factors, of the whole site.
     """
 
     stratum: NDArray[np.int64]
@@ -81,10 +93,16 @@ class RateTable:
     spread: Counts
     shapes: tuple[float, ...]
     dispersion: float
+    day_variance: float = _DAY_VARIANCE
 
     @classmethod
     def learn(
-        cls, stratum: NDArray[np.int64], counts: Counts, days: Counts, squares: Counts
+        cls,
+        stratum: NDArray[np.int64],
+        counts: Counts,
+        days: Counts,
+        squares: Counts,
+        by_day: tuple[Counts, Counts] | None = None,
     ) -> Self:
         """Learn rates, spread of cameras and dispersion from the days before.
 
@@ -93,6 +111,8 @@ class RateTable:
             counts: sum over the camera's days, (cameras,).
             days: of watching, (cameras,); 0 where nothing is known.
             squares: sum of the squares of the days' counts, (cameras,).
+            by_day: counts and camera-days of the whole site on each of these days, (days,) each;
+                without them days are taken to differ a little.
         """
         if days.sum() <= 0:
             # Nothing tells the strata or the cameras apart: one stratum, and several k.
@@ -106,17 +126,42 @@ class RateTable:
                 1.0,
             )
         strata = int(stratum.max(initial=-1)) + 1
-        by_stratum = np.bincount(stratum, counts, strata)
+        by_stratum = np.bincount(stratum, counts, strata).astype(np.float64)
         days_by_stratum = np.bincount(stratum, days, strata)
         overall = (counts.sum() + 0.5) / days.sum()
-        rate = (by_stratum + _SHRINK) / (days_by_stratum + _SHRINK / overall)
         dispersion = _dispersion(counts, days, squares)
+        # A stratum of which little is known is taken to be like the others, as far as these are
+        # alike.
+        expected = overall * days_by_stratum
+        alike = dispersion / _variance(by_stratum, expected, dispersion)
+        rate = overall * (alike + by_stratum) / (alike + expected)
         variance = _variance(counts, rate[stratum] * days, dispersion)
-        spread = np.sqrt(_SPREAD**2 + dispersion / (by_stratum + 0.5))
-        return cls(stratum, counts, days, rate, spread, (1 / variance,), dispersion)
+        spread = np.sqrt(_SPREAD**2 + dispersion / (alike + by_stratum))
+        day_variance = _DAY_VARIANCE
+        if by_day is not None:
+            expected = overall * by_day[1]
+            day_variance = max(day_variance, _variance(by_day[0], expected, dispersion))
+        return cls(stratum, counts, days, rate, spread, (1 / variance,), dispersion, day_variance)
+
+    def levels(self, counts: Counts, expected: Counts) -> Counts:
+        """How lively each day is on the whole site; 1 is as before.
+
+        The mean of each day's own factor, Gamma with `day_variance`, after its counts.
+
+        Args:
+            counts: of the champion on each day, (days,).
+            expected: of it at the cameras that it watched, (days,).
+        """
+        shrink = self.dispersion / self.day_variance
+        return (shrink + counts) / (shrink + expected)
 
     def log_likelihoods(
-        self, n0: Counts, t0: Counts, n1: Counts, t1: Counts, ratios: Counts
+        self,
+        n0: Counts,
+        t0: Counts,
+        n1: Counts,
+        t1: Counts,
+        ratios: Counts,
     ) -> Counts:
         """Log likelihood of each ratio, (ratios,), up to what they have in common.
 
@@ -134,19 +179,26 @@ class RateTable:
         strata, first = np.unique(self.stratum[seen], return_index=True)
         d = self.dispersion
         nu = self.rate[self.stratum[seen]] / d
-        n = (n0[seen] + n1[seen]) / d
-        exposed = nu * (t0[seen] + ratios[:, None] * t1[seen])
-        counted = np.add.reduceat(n, first)
         by_shape = []
         for shape in self.shapes:
+            base = shape + nu * self.days[seen]
+            power = shape + (self.counts[seen] + n0[seen]) / d
+            weight = _weights(
+                power / (base + nu * t0[seen]) * nu * t1[seen],
+                n1[seen] / d,
+                power,
+                self.days[seen] + t0[seen] > 0,
+            )
+            n = weight * n1[seen] / d
             cameras = _Cameras(
-                base=shape + nu * self.days[seen],
-                power=shape + self.counts[seen] / d + n,
-                exposed=exposed,
+                base=base,
+                power=power + n,
+                exposed=nu * (t0[seen] + ratios[:, None] * weight * t1[seen]),
                 first=first,
             )
+            counted = np.add.reduceat(n0[seen] / d + n, first)
             logs = cameras.integrated(counted, self.spread[strata]).sum(axis=1)
-            logs += n1.sum() / d * np.log(ratios)
+            logs += n.sum() * np.log(ratios)
             if len(self.shapes) > 1:
                 from scipy.special import gammaln
 
@@ -218,6 +270,34 @@ class _Cameras:
         """Over each stratum's cameras, (ratios, strata)."""
         found: Counts = np.add.reduceat(values, self.first, axis=1)
         return found
+
+
+def _weights(
+    expected: Counts,
+    counts: Counts,
+    power: Counts,
+    known: NDArray[np.bool_],
+) -> Counts:
+    """Of each camera's counts under the challenger, by how far versions suit cameras, (cameras,).
+
+    Where the champion never watched, a loud camera and a version that does not suit it are the same
+    thing, for which the shapes stand.
+
+    Args:
+        expected: of a challenger like the champion, by the champion's counts, (cameras,).
+        counts: the challenger's, (cameras,).
+        power: of the Gamma that the camera's own factor has after the champion's, (cameras,).
+        known: where the champion watched, before or during the rollout, (cameras,).
+    """
+    total = float(expected[known].sum())
+    if total <= 0:
+        return np.ones_like(expected)
+    mean = np.where(known, expected, 0.0) * float(counts[known].sum()) / total
+    beyond = float(((counts - mean)[known] ** 2).sum() - (mean + mean**2 / power).sum())
+    information = float((mean**2 * (1 + 1 / power)).sum())
+    variance = max(0.0, (_SUITS_KNOWN * _SUITS + beyond) / (_SUITS_KNOWN + information))
+    found: Counts = np.where(known, 1 / (1 + variance * expected), 1.0)
+    return found
 
 
 def _log_sum(logs: Counts) -> Counts:

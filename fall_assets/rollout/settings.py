@@ -38,10 +38,13 @@ class GuardSettings:
     """Limits that need no statistics; over one of them the rollout goes back at once.
 
     Attributes:
-        heartbeat_min: a box under the challenger that is silent for so long.
-        outage_share: unless so many of the champion's boxes are silent too: then it is the network.
+        heartbeat_min: a camera under the challenger, or its box soon after the change, that is
+            silent for so long.
+        outage_share: unless so many of the champion's boxes are silent too (of all boxes, once all
+            have the challenger): then it is the network.
         latency_p95_s: from the moment an alert is raised to its arrival at the gateway.
         latency_alerts: so many alerts are needed to judge the latency.
+        latency_hours: alerts of so many hours back are looked at, the same for both versions.
         memory_percent: of a box, in `memory_reports` reports in a row.
         memory_reports: see there.
     """
@@ -50,6 +53,7 @@ class GuardSettings:
     outage_share: float = 0.2
     latency_p95_s: float = 5.0
     latency_alerts: int = 5
+    latency_hours: float = 24.0
     memory_percent: float = 95.0
     memory_reports: int = 3
 
@@ -62,10 +66,10 @@ class Weights:
     hang together (Vovk and Wang 2021, E-values: calibration, combination and applications).
     """
 
-    alarms: float = 0.8
-    dismissed: float = 0.05
-    delay: float = 0.1
-    abstained: float = 0.05
+    alarms: float = 0.85
+    dismissed: float = 0.04
+    delay: float = 0.08
+    abstained: float = 0.03
 
     def __post_init__(self) -> None:
         values = (self.alarms, self.dismissed, self.delay, self.abstained)
@@ -75,9 +79,9 @@ class Weights:
 
 def _steps() -> tuple[StepSettings, ...]:
     return (
-        StepSettings(share=0.0, min_days=1, max_days=14, margin=2.0),
-        StepSettings(share=0.01, min_days=1, max_days=14, margin=2.0),
-        StepSettings(share=0.5, min_days=2, max_days=14, margin=1.5),
+        StepSettings(share=0.0, min_days=3, max_days=14, margin=2.0),
+        StepSettings(share=0.01, min_days=2, max_days=14, margin=2.0),
+        StepSettings(share=0.5, min_days=3, max_days=14, margin=1.5),
     )
 
 
@@ -91,7 +95,8 @@ class RolloutSettings:
             `ab_days` on `ab_share` of the cameras each and reports, without promotion.
         steps: shadow first, then growing shares; after the last the challenger serves everywhere.
         evidence: an e-value that decides, for worse as for not worse. The probability that a
-            challenger which is no worse is rolled back by statistics is at most 1 / evidence.
+            challenger which is no worse is rolled back by them is at most 1 / evidence; the library
+            of falls adds its own (see there).
         history_days: the champion's days before the rollout that tell the cameras apart.
         episode_min: alarms of a camera closer than this are one false alarm to a ward.
         late_days: answers of staff may come so many days late; those days are counted again.
@@ -99,9 +104,11 @@ class RolloutSettings:
             of them, in absolute terms.
         delay_margin_s: the challenger's alarms may come so much later without being worse.
         keep_days: after all cameras have the challenger, the old version stays in shadow so long.
-        ab_days: see `mode`.
+        ab_days: see `mode`; a comparison runs its whole time unless a guard trips, and does not
+            begin where the library says that the challenger finds fewer falls.
         ab_share: see `mode`.
-        exclude: cameras that keep the champion.
+        exclude: cameras that keep the champion, also when all others have the challenger (which is
+            then in their shadow); when the champion is retired they get the challenger too.
         pin: cameras that get the challenger at the first live step.
         weights: of the measures.
         guards: limits without statistics.

@@ -20,6 +20,7 @@ from fall_assets.automation.sensors import (
     label_sensor,
 )
 from fall_assets.jobs import RANGE_START_TAG
+from fall_assets.pipeline.delivery import promote
 from fall_assets.pipeline.models import tracking
 from fall_assets_tests.dagster_layer.ticks import run, tick
 from fall_assets_tests.site import (
@@ -158,6 +159,16 @@ def test_the_nightly_schedule_is_for_the_day_before(site: TestSite) -> None:
     )
     data = nightly_schedule.evaluate_tick(context)
     assert [request.partition_key for request in data.run_requests or []] == ["2026-03-03"]
+
+
+def test_the_night_after_a_new_champion_is_judged_by_what_that_one_learned(site: TestSite) -> None:
+    challenger = tracking(site.work.site).challenger()
+    assert challenger is not None
+    promote(site.work, challenger.version)
+    site.execute("nightly", [CHANGED_DAY])
+    report = site.lake.read("drift_report", days=[CHANGED_DAY])
+    assert set(report["model_version"]) == {challenger.version}
+    assert not report["drifted"].any(), "it has learned from that day"
 
 
 def test_a_site_without_a_landing_folder_is_skipped(empty_site: TestSite) -> None:

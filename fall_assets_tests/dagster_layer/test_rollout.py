@@ -11,6 +11,8 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.execution.api import execute_run_iterator
 
 from fall_assets.automation.sensors import rollout_sensor
 from fall_assets.pipeline.rollout import newest
@@ -24,6 +26,7 @@ SETTINGS = """
 folds = 4
 
 [rollout]
+evidence = 5.0
 episode_min = 0.5
 keep_days = 2
 steps = [
@@ -77,6 +80,7 @@ def test_a_sensor_moves_it_and_a_person_is_asked(site: TestSite) -> None:
     told = _command(site, "rollout", "show")
     assert "a ward moves" in told
 
+    assert int(site.definitions.resolve_job_def("roll_back").tags["dagster/priority"]) > 0
     site.execute("roll_back")
     current = newest(site.work)
     assert current is not None
@@ -87,6 +91,35 @@ def test_a_sensor_moves_it_and_a_person_is_asked(site: TestSite) -> None:
     _command(site, "promote", "2")
     failed = site.execute("rolling_out", run_config=_config(order="approve", by="Ada"), fails=True)
     assert not failed.success
+
+
+def test_an_order_whose_run_is_started_again_is_followed_once(site: TestSite) -> None:
+    _run(site)
+    rolled_site.bring(site.work, FIRST)
+    rolled_site.score(site.work, FIRST)
+    config = _config(order="approve", by="Ada")
+    first = site.execute("rolling_out", run_config=config)
+    # As Dagster does with a run whose process died.
+    job = site.definitions.resolve_job_def("rolling_out")
+    again = site.instance.create_run_for_job(
+        job, run_config=config, root_run_id=first.run_id, parent_run_id=first.run_id
+    )
+    for _ in execute_run_iterator(InMemoryJob(job), again, site.instance):
+        pass
+    finished = site.instance.get_run_by_id(again.run_id)
+    assert finished is not None
+    assert finished.is_success
+    current = newest(site.work)
+    assert current is not None
+    assert current.last.numbers["order"]["id"] == first.run_id
+    assert (current.last.share, current.last.number) == (0.25, 1)
+    # The day was scored before: the sensor has it scored again, and nothing is judged until then.
+    requests, _ = tick(site, rollout_sensor)
+    assert [(one.job_name, one.partition_key) for one in requests] == [("nightly", str(FIRST))]
+    _run(site, order="approve", by="Ada")
+    current = newest(site.work)
+    assert current is not None
+    assert current.last.share == 0.5
 
 
 def _asked(site: TestSite) -> dict[str | None, str]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import functools
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, date, datetime
@@ -203,6 +204,23 @@ def test_an_empty_frame_removes_the_day_and_nothing_to_remove_is_no_commit(lake:
     assert lake.days("camera_health") == []
     assert lake.read("camera_health").is_empty()
     assert lake.replace_partition("camera_health", DAY_1, empty, RUN) == removed
+
+
+def test_when_rows_of_a_day_were_written_is_known_whatever_else_was_since(lake: Lake) -> None:
+    assert lake.written("camera_health", [DAY_1]) == {}
+    before = datetime.now(UTC)
+    lake.replace_partition("camera_health", DAY_1, rows("camera_health"), RUN)
+    first = lake.written("camera_health", [DAY_1, DAY_2])
+    assert list(first) == [DAY_1]
+    assert abs((first[DAY_1] - before).total_seconds()) < 60
+    time.sleep(0.002)
+    lake.replace_partition("camera_health", DAY_2, rows("camera_health", day=DAY_2), RUN)
+    lake.maintain("camera_health", retain_hours=200)
+    both = lake.written("camera_health", [DAY_1, DAY_2])
+    assert both[DAY_1] == first[DAY_1] < both[DAY_2]
+    time.sleep(0.002)
+    lake.replace_partition("camera_health", DAY_1, rows("camera_health", 2), RUN)
+    assert lake.written("camera_health", [DAY_1])[DAY_1] > both[DAY_2]
 
 
 def test_rows_of_another_day_are_refused(lake: Lake) -> None:

@@ -62,7 +62,10 @@ SPLIT = {
         ("shadow", {live("1"), shadow("2")}),
         ("step", SPLIT),
         ("comparing", SPLIT),
-        ("full", {live("2"), shadow("1")}),
+        (
+            "full",
+            {live("2"), live("1", ("cam-03",)), shadow("1", ("cam-01",)), shadow("2", ("cam-03",))},
+        ),
         ("retired", {live("2")}),
         ("rolled_back", {live("1")}),
         ("aborted", {live("1")}),
@@ -78,6 +81,12 @@ def test_what_both_versions_do_in_each_state(state: State, wanted: set[Part]) ->
 def test_a_held_rollout_is_asked_for_by_the_state_that_it_was_held_from() -> None:
     with pytest.raises(ValueError, match="held from"):
         parts_of("held", "1", "2", PLACES)
+
+
+def test_on_all_cameras_the_old_version_is_everywhere_in_shadow() -> None:
+    everywhere: dict[str, Place] = dict.fromkeys(CAMERAS, "challenger")
+    for places in ({}, everywhere):
+        assert set(parts_of("full", "1", "2", places)) == {live("2"), shadow("1")}
 
 
 def test_nobody_watches_no_camera() -> None:
@@ -237,14 +246,16 @@ def hospital(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hospital:
 
 
 def test_the_last_decision_that_holds_on_a_day_says_who_serves(hospital: Hospital) -> None:
-    grown: dict[str, Place] = {**PLACES, "cam-03": "challenger"}
+    # cam-02 was taken down.
+    grown: dict[str, Place] = {"cam-01": "challenger", "cam-03": "challenger"}
+    everywhere: dict[str, Place] = {"cam-01": "challenger", "cam-03": "rest"}
     history: Sequence[tuple[State, Mapping[str, Place]]] = (
         ("shadow", {}),
         ("step", PLACES),
         ("held", {}),
         ("held", {}),
-        ("step", {"cam-03": "challenger"}),
-        ("full", {}),
+        ("step", grown),
+        ("full", everywhere),
         ("rolled_back", {}),
     )
     days = [OLD_DAY + timedelta(days=number) for number in range(len(history))]
@@ -259,10 +270,25 @@ def test_the_last_decision_that_holds_on_a_day_says_who_serves(hospital: Hospita
         parts_of("step", "1", "2", PLACES),
         parts_of("step", "1", "2", PLACES),
         parts_of("step", "1", "2", grown),
-        parts_of("full", "1", "2", {}),
+        parts_of("full", "1", "2", everywhere),
         (live("1"),),
     ]
+    assert shadow("2", ("cam-02",)) not in told[4]
+    assert live("1", ("cam-03",)) in told[5]
     assert serving_on(work, days[-1] + timedelta(days=100)) == (live("1"),)
+
+
+def test_before_the_oldest_rollout_its_champion_served_whoever_does_today(
+    hospital: Hospital,
+) -> None:
+    later = NEXT_DAY + timedelta(days=1)
+    hospital.decide("full", NEXT_DAY, hour=5)
+    hospital.decide("retired", later, number=1, hour=5)
+    hospital.decide("shadow", later, rollout="r0", versions=("2", "3"), hour=9)
+    hospital.champion = "2"
+    assert serving_on(hospital.site.work, OLD_DAY) == (live("1"),)
+    hospital.champion = None
+    assert serving_on(hospital.site.work, OLD_DAY) == (live("1"),)
 
 
 def test_of_two_rollouts_the_one_that_goes_on_counts_and_then_the_later_one(

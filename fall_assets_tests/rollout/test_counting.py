@@ -53,21 +53,27 @@ def counted(
     alarms: list[dict[str, Any]],
     falls: list[tuple[float, float]] = [],  # noqa: B006
     watched: list[dict[str, Any]] | None = None,
+    told: list[tuple[float, float]] = [],  # noqa: B006
 ) -> tuple[dict[str, dict[str, Any]], list[Missed]]:
+    labelled, confirmed = (
+        pl.DataFrame(
+            [(CAMERA, at(start), at(end)) for start, end in rows],
+            schema=dict(FALL_SCHEMA),
+            orient="row",
+        )
+        for rows in (falls, told)
+    )
     rows, missed = count_day(
         DAY,
         pl.DataFrame(alarms, schema=dict(ALARM_SCHEMA)),
-        pl.DataFrame(
-            [(CAMERA, at(start), at(end)) for start, end in falls],
-            schema=dict(FALL_SCHEMA),
-            orient="row",
-        ),
+        labelled,
         pl.DataFrame(
             watching("challenger", "champion") if watched is None else watched,
             schema=dict(WATCH_SCHEMA),
         ),
         {CAMERA: "ward-1|720p|v1"},
         episode_min=10.0,
+        told=confirmed,
     )
     assert dict(rows.schema) == dict(EVIDENCE_SCHEMA)
     return {row["role"]: row for row in rows.to_dicts()}, missed
@@ -113,6 +119,21 @@ def test_a_fall_that_only_the_shadow_saw_is_named() -> None:
     ]
     _, none = counted(as_shadow, falls=[(100, 102)], watched=live)
     assert none == [], "a challenger that raises nothing has missed nothing"
+
+
+def test_a_fall_that_staff_confirmed_can_be_missed_and_counts_for_nothing_else() -> None:
+    rows, missed = counted([alarm(103, "champion")], told=[(100, 102)])
+    assert [(one.at, one.what) for one in missed] == [
+        (at(100).isoformat(timespec="seconds"), "a fall that staff confirmed")
+    ]
+    assert rows["champion"]["confirmed"] == 0
+    assert rows["champion"]["delays_s"] == []
+    _, none = counted([alarm(103, "champion"), alarm(131)], told=[(100, 102)])
+    assert none == [], "the challenger saw it too, within half a minute"
+    _, none = counted([alarm(133, "champion")], told=[(100, 102)])
+    assert none == [], "the champion's alarm was about something else"
+    _, one = counted([alarm(103, "champion")], falls=[(100, 102)], told=[(101, 103)])
+    assert [fall.what for fall in one] == ["a labelled fall"], "told of twice, and named once"
 
 
 def test_who_did_not_watch_has_no_row() -> None:

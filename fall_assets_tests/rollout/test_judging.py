@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from fall_assets.rollout.evidence import EVIDENCE_SCHEMA, arm
-from fall_assets.rollout.judging import combined, judge, path
+from fall_assets.rollout.judging import combined, judge
 from fall_assets.rollout.ranks import log_e_later
 from fall_assets.rollout.rates import RateTable
 from fall_assets.rollout.settings import Weights
@@ -80,13 +80,23 @@ def test_rows_and_arrays_say_the_same() -> None:
     assert 1.4 < judged.ratio < 2.9
 
 
-def test_worse_and_as_good_are_told_apart_day_by_day() -> None:
-    margins = {FIRST + timedelta(days=day): 2.0 for day in range(10)}
-    worse = path(evidence(3.0), FIRST, margins, Weights())
-    good = path(evidence(1.0), FIRST, margins, Weights())
-    assert [day for day, _ in worse] == sorted(margins)
-    assert worse[-1][1].e_worse > 20 > good[-1][1].e_worse
-    assert good[-1][1].e_not_worse > 20 > worse[-1][1].e_not_worse
+def test_worse_and_as_good_are_told_apart() -> None:
+    worse, good = (judge(evidence(ratio), FIRST, 2.0, Weights()) for ratio in (3.0, 1.0))
+    assert worse.e_worse > 20 > good.e_worse
+    assert good.e_not_worse > 20 > worse.e_not_worse
+    assert worse.e_worse_step == worse.e_worse, "the only step is all there is"
+
+
+def test_a_step_is_also_judged_by_itself() -> None:
+    """A version that is as good for weeks and gets worse once it is live."""
+    calm = evidence(1.0, days=30)
+    live = pl.col("day") >= FIRST + timedelta(days=30)
+    rows = pl.concat([calm, evidence(3.0, days=36).filter(live)])
+    pooled = judge(rows, FIRST, 2.0, ALARMS_ALONE)
+    step = judge(rows, FIRST, 2.0, ALARMS_ALONE, step_began=FIRST + timedelta(days=30))
+    assert pooled.e_worse < 20 < step.e_worse
+    assert step.e_worse == pytest.approx((pooled.e_worse + step.e_worse_step) / 2)
+    assert step.e_not_worse == pooled.e_not_worse
 
 
 def test_confirmed_alarms_are_no_false_ones() -> None:
@@ -114,7 +124,7 @@ def test_each_measure_counts_by_its_weight() -> None:
     )
     assert judge(late, FIRST, 2.0, Weights()).by_measure["delay"] > 1e6
     logs = {"alarms": math.log(30.0), "dismissed": 0.0, "delay": 0.0, "abstained": 0.0}
-    assert combined(logs, Weights()) == pytest.approx(0.8 * 30 + 0.2)
+    assert combined(logs, Weights()) == pytest.approx(0.85 * 30 + 0.15)
     assert combined({"alarms": 1e6}, ALARMS_ALONE) < math.inf
 
 

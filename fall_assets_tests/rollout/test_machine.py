@@ -30,8 +30,8 @@ from fall_assets.rollout.machine import (
     Order,
     OrderAction,
     State,
+    compare,
     decide,
-    equal,
     replay,
     standing,
     start,
@@ -40,7 +40,14 @@ from fall_assets.rollout.machine import (
 from fall_assets.rollout.settings import RolloutSettings, StepSettings
 
 FIRST = date(2026, 3, 1)
-CANARY = RolloutSettings()
+CANARY = RolloutSettings(
+    steps=(
+        StepSettings(share=0.0, min_days=1, max_days=14, margin=2.0),
+        StepSettings(share=0.01, min_days=1, max_days=14, margin=2.0),
+        StepSettings(share=0.5, min_days=2, max_days=14, margin=1.5),
+    ),
+    keep_days=7,
+)
 AB = RolloutSettings(mode="ab")
 GOOD, WORSE, QUIET = (0.2, 40.0), (25.0, 0.1), (0.9, 1.1)
 FINE = compare_library([(True, True)] * 80, 0.1)
@@ -180,7 +187,7 @@ def test_the_steps_longest_and_shortest_time_hold() -> None:
     assert site.state == "held"
 
 
-@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("phase", [phase for phase in PHASES if phase != "comparing"])
 def test_a_worse_version_is_rolled_back_from_every_state(phase: str) -> None:
     site = site_in(phase)
     found = site.next_day(WORSE)
@@ -342,6 +349,26 @@ def test_without_a_comparison_on_the_library_nothing_leaves_the_shadow() -> None
     assert "library" in site.last.sentence
 
 
+def test_why_the_library_has_no_verdict_is_said() -> None:
+    site = Site(library=None)
+    site.day = FIRST
+    look = dataclasses.replace(site.look(GOOD), library_missing="Version new is gone.")
+    found = decide(site.history, look, CANARY, None, site.now(1))
+    assert found is not None
+    assert "library of labelled falls (version new is gone) yet, and waits" in found.sentence
+    assert machine.given(found)[0] == look
+
+
+def test_excluded_cameras_are_named_where_they_matter() -> None:
+    settings = dataclasses.replace(CANARY, exclude=("cam-9", "cam-1"))
+    site = Site(settings)
+    site.next_day(GOOD, 4)
+    assert "it serves all cameras but the excluded ones (cam-1, cam-9) as" in site.last.sentence
+    site.next_day(GOOD, 7)
+    assert site.state == "retired"
+    assert "and the excluded cameras (cam-1, cam-9) have version new then" in site.last.sentence
+
+
 def test_a_day_without_counts_is_a_look_and_says_so() -> None:
     site = Site()
     site.day = FIRST
@@ -358,12 +385,74 @@ def test_a_comparison_ends_with_its_report_and_promotes_nothing() -> None:
     assert site.state == "comparing"
     site.next_day(GOOD)
     assert (site.last.action, site.state, site.last.share) == ("report", "reported", 0.0)
-    assert "less than 2 times the false alarms, the comparison ends" in site.last.sentence
+    assert "is not worse: it has less than 2 times the false alarms, the" in site.last.sentence
     assert not standing(site.history).promoted
     assert site.next_day() is None
-    quiet = Site(AB)
-    quiet.next_day(QUIET, 14)
-    assert "cannot be told yet" in quiet.last.sentence
+
+
+@pytest.mark.parametrize(
+    ("e", "says"),
+    [
+        (QUIET, "whether the challenger is worse cannot be told, the comparison ends"),
+        (WORSE, "the challenger is worse, the comparison ends"),
+        ((30.0, 30.0), "the challenger is worse, with less than 2 times the false alarms, the"),
+    ],
+)
+def test_a_comparison_takes_its_whole_time_and_reports_both_directions(e: E, says: str) -> None:
+    site = Site(AB)
+    site.next_day(e, 7)
+    site.order("hold")
+    site.next_day(e)
+    assert site.state == "held"
+    site.order("resume")
+    site.next_day(e, 13)
+    assert site.state == "comparing"
+    site.next_day(e)
+    assert (site.last.action, site.state) == ("report", "reported")
+    assert says in site.last.sentence
+    assert "old serves all cameras" in site.last.sentence
+
+
+def test_a_comparison_does_not_begin_with_fewer_falls_on_the_library() -> None:
+    now = datetime(2026, 3, 1, tzinfo=UTC)
+    with pytest.raises(PermanentFailureError, match=r"finds fewer falls.*mode 'canary'"):
+        start("r", "old", "new", FIRST, now, AB, library=FEWER)
+    begun = start("r", "old", "new", FIRST, now, AB, library=FINE)
+    assert "80 labelled falls" in begun.sentence
+    assert LibraryVerdict.from_dict(begun.numbers["library"]) == FINE
+    (again,) = replay([begun], lambda _: machine.given(begun), AB)
+    assert again.outcome == "equal"
+
+
+def test_what_a_step_shows_alone_must_not_speak_for_worse() -> None:
+    def judged(step: float) -> Look:
+        look = site.look(GOOD)
+        assert look.judgement is not None
+        return dataclasses.replace(
+            look, judgement=dataclasses.replace(look.judgement, e_worse_step=step)
+        )
+
+    def next_day(step: float) -> Decision:
+        assert site.day is not None
+        site.day += timedelta(days=1)
+        found = decide(site.history, judged(step), CANARY, None, site.now(len(site.history)))
+        assert found is not None
+        site.history.append(found)
+        return found
+
+    site = site_in("step 1")
+    waits = next_day(1.01)
+    assert (waits.action, waits.share) == ("look", 0.01)
+    assert (
+        "it is fine on all days together, but the days of this step alone speak for worse (an "
+        "e-value of 1.01, wanted 1 or less): 13 days are left" in waits.sentence
+    )
+    assert next_day(1.0).share == 0.5
+    site = site_in("step 1")
+    for _ in range(14):
+        asked = next_day(3.0)
+    assert asked.state == "held"
+    assert "not enough evidence yet after 14 of at most 14 days (the days of" in asked.sentence
 
 
 def test_a_held_comparison_is_resumed_and_not_approved() -> None:
@@ -574,9 +663,9 @@ def test_a_rollout_is_replayed_from_its_rows(site: Site, steps: list[dict[str, A
     assert standing(stored) == standing(site.history)
     pairs = replay(stored, lambda number: machine.given(stored[number]), site.settings)
     assert len(pairs) == len(stored)
-    for recorded, recomputed in pairs:
-        assert equal(recorded, recomputed)
-        assert recomputed == recorded
+    for one in pairs:
+        assert one.outcome == "equal"
+        assert one.recomputed == one.recorded
 
 
 @given(site=sites, steps=st.lists(moves, min_size=1, max_size=15), cut=st.integers(0, 14))
@@ -595,9 +684,8 @@ def test_a_run_killed_on_the_way_ends_in_the_same_decisions(
             walk(again, [repeated])
             assert len(again.history) == known
     walk(again, steps[cut:])
-    assert [equal(*pair) for pair in zip(site.history, again.history, strict=True)] == [True] * len(
-        site.history
-    )
+    outcomes = {compare(*pair) for pair in zip(site.history, again.history, strict=True)}
+    assert outcomes == {"equal"}
 
 
 def test_a_replay_shows_a_decision_that_was_changed_by_hand() -> None:
@@ -606,7 +694,40 @@ def test_a_replay_shows_a_decision_that_was_changed_by_hand() -> None:
     forged = dataclasses.replace(site.last, state="full", share=1.0)
     history = [*site.history[:-1], forged]
     pairs = replay(history, lambda number: machine.given(history[number]), CANARY)
-    assert [equal(*pair) for pair in pairs] == [True, True, False]
+    assert [one.outcome for one in pairs] == ["equal", "equal", "differs"]
+
+
+def test_a_replay_tells_other_numbers_from_another_decision() -> None:
+    site = Site()
+    site.next_day(QUIET, 2)
+    history = list(site.history)
+    reworded = history[1].sentence.replace("0.9 for worse", "0.91 for worse")
+    history[1] = dataclasses.replace(history[1], sentence=reworded)
+    pairs = replay(history, lambda number: machine.given(history[number]), CANARY)
+    wanted = ["equal", "same decision, other numbers", "equal"]
+    assert [one.outcome for one in pairs] == wanted
+
+
+@pytest.mark.parametrize(
+    "order", [{"action": "launch", "by": "Anna"}, {"action": "hold", "to": 1}, "hold", {}]
+)
+def test_a_forged_order_differs_and_breaks_nothing(order: object) -> None:
+    site = Site()
+    site.order("hold")
+    forged = dataclasses.replace(site.last, numbers=dict(site.last.numbers, order=order))
+    history = [site.history[0], forged]
+    pairs = replay(history, lambda number: machine.given(history[number]), CANARY)
+    assert [one.outcome for one in pairs] == ["equal", "differs"]
+
+
+def test_an_order_of_before_orders_had_ids_is_replayed() -> None:
+    site = Site()
+    site.order("hold", "so")
+    old = dict(site.last.numbers, order={"action": "hold", "by": "Anna", "why": "so"})
+    del old["library_missing"]
+    history = [site.history[0], dataclasses.replace(site.last, numbers=old)]
+    pairs = replay(history, lambda number: machine.given(history[number]), CANARY)
+    assert [one.outcome for one in pairs] == ["equal", "equal"]
 
 
 def test_a_replay_shows_rows_after_the_end_as_ones_that_should_not_be() -> None:
@@ -619,8 +740,8 @@ def test_a_replay_shows_rows_after_the_end_as_ones_that_should_not_be() -> None:
     )
     history = [*site.history, late]
     pairs = replay(history, lambda number: machine.given(history[number]), CANARY)
-    assert pairs[-1] == (late, None)
-    assert not equal(*pairs[-1])
+    assert (pairs[-1].recorded, pairs[-1].recomputed) == (late, None)
+    assert pairs[-1].outcome == "differs"
     with pytest.raises(ValueError, match="no look"):
         machine.given(history[0])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -104,9 +105,17 @@ def test_e_values_are_numbers_and_move_the_right_way(
     worse, not_worse = table.log_e_worse(n0, t, n1, t), table.log_e_not_worse(n0, t, n1, t, margin)
     assert math.isfinite(worse)
     assert math.isfinite(not_worse)
-    assert table.log_e_worse(n0, t, n1 + 1.0, t) > worse, "another alarm of the challenger is worse"
-    assert table.log_e_not_worse(n0, t, n1 + 1.0, t, margin) < not_worse
-    assert table.log_e_worse(n0, t, n1, t + 1.0) < worse, "the same alarms in more time are better"
+    many = 5.0 * n1 + 40.0
+    assert table.log_e_worse(n0, t, many, t) > worse
+    assert table.log_e_not_worse(n0, t, many, t, margin) < not_worse
+    # Where the champion never watched cameras are not weighed, and each count tells.
+    table, n0 = replace(table, days=0 * n0, counts=0 * n0), 0 * n0
+    nothing = np.zeros(cameras)
+    worse = table.log_e_worse(n0, nothing, n1, t)
+    not_worse = table.log_e_not_worse(n0, nothing, n1, t, margin)
+    assert table.log_e_worse(n0, nothing, n1 + 1.0, t) > worse, "another alarm is worse"
+    assert table.log_e_not_worse(n0, nothing, n1 + 1.0, t, margin) < not_worse
+    assert table.log_e_worse(n0, nothing, n1, t + 1.0) < worse, "alarms in more time are better"
 
 
 def test_before_anything_happened_nothing_is_known() -> None:
@@ -173,6 +182,60 @@ def test_dispersion_and_spread_are_learned_from_the_days_before() -> None:
     assert 1 / spread.shapes[0] == pytest.approx(1.0, rel=0.3)
 
 
+def test_counts_where_nobody_watched_say_nothing() -> None:
+    """A camera that was away all day counts hours without a judgement in no time at all."""
+    table = table_of(np.full(20, 3.0), np.full(20, 28.0))
+    t = np.full(20, 5.0)
+    t[0] = 0.0
+    n0, n1 = np.ones(20), np.ones(20)
+    silent = table.log_e_worse(n0, t, n1, t)
+    n1[0] = 24.0
+    assert table.log_e_worse(n0, t, n1, t) == silent
+
+
+def test_one_camera_that_a_version_does_not_suit_says_little_of_the_others() -> None:
+    table = table_of(np.full(20, 28.0), np.full(20, 28.0))
+    t = np.full(20, 14.0)
+    n0 = np.full(20, 14.0)
+    everywhere = table.log_e_worse(n0, t, np.full(20, 21.0), t)
+    one = n0.copy()
+    one[3] += 20 * 7
+    assert everywhere > THRESHOLD
+    assert table.log_e_worse(n0, t, one, t) < everywhere / 3
+
+
+def test_a_day_is_as_lively_as_the_days_before_allow() -> None:
+    rng = np.random.default_rng(3)
+    cameras, days = 200, 40
+    watched = np.full(days, float(cameras))
+
+    def learned(shocks: Floats) -> RateTable:
+        counts = rng.poisson(0.3 * shocks[:, None] * np.ones(cameras)).astype(float)
+        total = np.full(cameras, float(days))
+        by_day = (counts.sum(axis=1), watched)
+        stratum = np.zeros(cameras, np.int64)
+        return RateTable.learn(stratum, counts.sum(axis=0), total, (counts**2).sum(axis=0), by_day)
+
+    calm, shocked = learned(np.ones(days)), learned(rng.gamma(1.0, 1.0, days))
+    assert calm.day_variance == pytest.approx(0.05)
+    assert shocked.day_variance == pytest.approx(1.0, rel=0.6)
+    lively = np.array([180.0]), np.array([60.0])
+    assert shocked.levels(*lively)[0] > 2.7
+    assert 2.0 < calm.levels(*lively)[0] < 2.6
+
+
+def test_strata_that_are_alike_lend_each_other_what_they_know() -> None:
+    rng = np.random.default_rng(4)
+    stratum = np.arange(400) % 40
+    days = np.full(400, 28.0)
+    alike = rng.poisson(0.01 * days).astype(float)
+    table = RateTable.learn(stratum, alike, days, alike)
+    assert table.rate.max() < 1.5 * table.rate.min()
+    own = rng.poisson(0.01 * days * np.where(stratum == 0, 30.0, 1.0)).astype(float)
+    loud = RateTable.learn(stratum, own, days, own)
+    assert loud.rate[0] > 15 * np.median(loud.rate)
+
+
 def test_the_mixtures_are_mixtures() -> None:
     assert sum(WORSE.values()) == pytest.approx(1.0)
     assert min(WORSE) > 1.0
@@ -195,6 +258,10 @@ def test_the_integral_is_that_of_a_fine_sum(seed: int, rate: float, days: float)
     t1 = np.where(np.arange(cameras) < 10, days, 0.0)
     n1 = np.where(t1 > 0, n1, 0.0)
     ratios = np.array([1.0, 2.0])
+    # Without a day before, without the champion: cameras are not weighed.
+    nothing = np.zeros(cameras)
+    table = replace(table, days=nothing, counts=nothing)
+    y = t0 = n0 = nothing
     fine = []
     for ratio in ratios:
         total = float(n1.sum() / table.dispersion * np.log(ratio))
@@ -208,7 +275,7 @@ def test_the_integral_is_that_of_a_fine_sum(seed: int, rate: float, days: float)
             for camera, count in zip(np.flatnonzero(mine), n, strict=True):
                 exposed = nu * (t0[camera] + ratio * t1[camera])
                 power = table.shapes[0] + y[camera] / table.dispersion + count
-                base = table.shapes[0] + nu * 28.0
+                base = table.shapes[0]
                 logs -= power * np.log(base + np.exp(log_phi) * exposed)
             top = logs.max()
             total += float(np.log(np.exp(logs - top).sum()) + top)
