@@ -55,8 +55,9 @@ endif
 	.venv-label-studio/bin/python -m pip install --quiet --disable-pip-version-check label-studio==1.23.2
 	touch $@
 
+# A core for each of the two processes: threads of their own would only wait for one another.
 test: setup ## The tests.
-	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --no-loadscope-reorder
 
 check: setup ## Lint, format and types.
 	$(BIN)/ruff check .
