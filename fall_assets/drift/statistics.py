@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,24 @@ Real = npt.NDArray[np.float64]
 
 MAD_TO_SD = 1.4826
 """Median absolute deviation times this estimates a normal standard deviation (Hampel 1974)."""
+
+
+def two_samples(
+    reference: npt.NDArray[Any], today: npt.NDArray[Any], minimum: int
+) -> tuple[Real, Real]:
+    """Both as float64 of shapes (n, f) and (m, f); ValueError where they do not fit."""
+    first, second = np.asarray(reference, np.float64), np.asarray(today, np.float64)
+    if first.ndim != 2 or second.ndim != 2 or first.shape[1] != second.shape[1]:
+        raise ValueError(
+            f"need two samples of the same figures, got shapes {first.shape} and {second.shape}"
+        )
+    if min(len(first), len(second)) < minimum:
+        raise ValueError(
+            f"need at least {minimum} values on each side, got {len(first)} and {len(second)}"
+        )
+    if not (np.isfinite(first).all() and np.isfinite(second).all()):
+        raise ValueError("a sample holds NaN or infinity; leave such rows out")
+    return first, second
 
 
 def non_overlapping(features: pl.DataFrame) -> pl.DataFrame:

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fall_assets.drift.mmd import Labels, mmd_test
+from fall_assets.drift.statistics import two_samples
 from fall_assets.errors import PermanentFailureError
 
 Sample = npt.NDArray[np.floating[Any]]
@@ -48,22 +50,6 @@ def _alibi_detect() -> Any:
     return alibi_detect.cd
 
 
-def _two_samples(reference: Sample, today: Sample, minimum: int) -> tuple[Real, Real]:
-    """Both as float64 of shapes (n, f) and (m, f); ValueError where they do not fit."""
-    first, second = np.asarray(reference, np.float64), np.asarray(today, np.float64)
-    if first.ndim != 2 or second.ndim != 2 or first.shape[1] != second.shape[1]:
-        raise ValueError(
-            f"need two samples of the same figures, got shapes {first.shape} and {second.shape}"
-        )
-    if min(len(first), len(second)) < minimum:
-        raise ValueError(
-            f"need at least {minimum} values on each side, got {len(first)} and {len(second)}"
-        )
-    if not (np.isfinite(first).all() and np.isfinite(second).all()):
-        raise ValueError("a sample holds NaN or infinity; leave such rows out")
-    return first, second
-
-
 def smallest_p(n: float, m: float, arrangements: int = 1) -> float:
     """The smallest p-value that a permutation test of n against m values can give.
 
@@ -87,7 +73,7 @@ def ks(
     too eager (Kish 1965, design effect). No p-value is smaller than the exact test could give:
     the asymptotic formula says 0 for two separate samples of any size.
     """
-    first, second = _two_samples(reference, today, 2)
+    first, second = two_samples(reference, today, 2)
     p_values, statistics = _alibi_detect().KSDrift(first).score(second)
     statistic, p = np.asarray(statistics, np.float64), np.asarray(p_values, np.float64)
     n = np.full(len(p), len(first), np.float64)
@@ -104,39 +90,26 @@ def ks(
 
 
 def mmd(
-    reference: Sample, today: Sample, permutations: int = 100, seed: int = 0
+    reference: Sample,
+    today: Sample,
+    permutations: int = 100,
+    seed: int = 0,
+    *,
+    blocks: Labels | None = None,
+    strata: Labels | None = None,
 ) -> tuple[float, float]:
-    """Maximum mean discrepancy of two samples of vectors, by alibi-detect's MMDDrift.
+    """Maximum mean discrepancy of two samples of vectors, as alibi-detect's MMDDrift has it.
 
     reference (n, f), today (m, f), finite and standardised, n and m at least 2. Gaussian kernel,
     its width by the median heuristic on the reference; unbiased MMD squared (Gretton et al.,
-    JMLR 13, 2012). Rows must be exchangeable: pass one row per segment, not per window.
+    JMLR 13, 2012). Without `blocks` rows must be exchangeable: pass one row per segment, not per
+    window. With `blocks` and `strata` whole blocks are exchanged, each within its stratum.
 
     Returns the statistic and the p-value (b + 1) / (B + 1) (Phipson and Smyth 2010; alibi-detect
-    gives b / B, which can be 0), never below 1 / C(n+m, n). The same seed gives the same p-value;
-    torch's own random state and thread count are left as they were.
+    gives b / B, which can be 0), never below what the arrangements allow. The same seed gives the
+    same p-value. Computed by `mmd.py`, without alibi-detect and torch.
     """
-    first, second = _two_samples(reference, today, 2)
-    if permutations < 1:
-        raise ValueError(f"permutations must be at least 1, got {permutations}")
-    if not np.ptp(np.concatenate([first, second]), axis=0).any():
-        return 0.0, 1.0
-    detection = _alibi_detect()
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            detector = detection.MMDDrift(
-                first.astype(np.float32),
-                backend="pytorch",
-                n_permutations=permutations,
-                device="cpu",
-            )
-            share, statistic, _ = detector.score(second.astype(np.float32))
-    finally:
-        torch.set_num_threads(threads)
-    p = (round(share * permutations) + 1) / (permutations + 1)
-    return float(statistic), max(p, smallest_p(len(first), len(second)))
+    test = mmd_test(
+        reference, today, permutations=permutations, seed=seed, blocks=blocks, strata=strata
+    )
+    return test.statistic, test.p_value
