@@ -77,7 +77,7 @@ from fall_assets.pipeline.rollout import Rollout, newest
 from fall_assets.rollout.machine import Decision
 from fall_assets_tests.dagster_layer.ticks import run, tick
 from fall_assets_tests.gateway.running import report, running
-from fall_assets_tests.pipeline.test_rollout import package
+from fall_assets_tests.pipeline.packages import package
 from fall_assets_tests.site import TestSite
 
 PARTS: Final = ("worse", "better", "killed", "crash")

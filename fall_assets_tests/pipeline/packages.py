@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime
 from typing import Any
+
+from fall_assets.features.settings import FeatureSettings
+from fall_assets.lake.registry import one_row
+from fall_assets.pipeline.work import Work
 
 
 def package_row(version: str, **more: Any) -> dict[str, Any]:
@@ -27,3 +32,20 @@ def package_row(version: str, **more: Any) -> dict[str, Any]:
         "reason": "test",
     }
     return own | more
+
+
+def package(work: Work, version: str) -> str:
+    """A package of a version, as it stands in the lake; its manifest's hash."""
+    content = f"package {version}".encode()
+    sha256 = hashlib.sha256(content).hexdigest()
+    archive = work.lake.write_file(content, "edge", f"{sha256}.tar.gz")
+    row = package_row(
+        version,
+        feature_set=FeatureSettings().version,
+        archive=archive,
+        archive_sha256=sha256,
+        archive_bytes=len(content),
+        manifest_sha256=hashlib.sha256(sha256.encode()).hexdigest(),
+    )
+    work.lake.append("edge_package", one_row("edge_package", row), work.provenance())
+    return str(row["manifest_sha256"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import threading
@@ -24,7 +23,7 @@ from fall_assets.edge.assignment import read_assignment
 from fall_assets.edge.client import GatewayClient
 from fall_assets.errors import PermanentFailureError
 from fall_assets.lake import Lake
-from fall_assets.lake.registry import one_row, table
+from fall_assets.lake.registry import table
 from fall_assets.learning.detector import Detector
 from fall_assets.learning.tracking import Tracking
 from fall_assets.pipeline import rollout as rollout_module
@@ -51,7 +50,7 @@ from fall_assets.rollout.machine import Order
 from fall_assets_tests.gateway.receivers import WebReceiver, serving
 from fall_assets_tests.gateway.running import GatewayProcess, running
 from fall_assets_tests.pipeline import rolled_site
-from fall_assets_tests.pipeline.packages import package_row
+from fall_assets_tests.pipeline.packages import package
 from fall_assets_tests.pipeline.rolled_site import FIRST, after, live, register
 
 DAYS = [FIRST + timedelta(days=number) for number in range(20)]
@@ -669,23 +668,6 @@ def test_a_run_killed_in_the_middle_ends_in_the_same_decisions(
 def gateway(tmp_path: Path) -> Iterator[GatewayProcess]:
     with running(tmp_path / "gateway") as process:
         yield process
-
-
-def package(work: Work, version: str) -> str:
-    """A package of a version, as it stands in the lake; its manifest's hash."""
-    content = f"package {version}".encode()
-    sha256 = hashlib.sha256(content).hexdigest()
-    archive = work.lake.write_file(content, "edge", f"{sha256}.tar.gz")
-    row = package_row(
-        version,
-        feature_set=rolled_site.FEATURE_SET,
-        archive=archive,
-        archive_sha256=sha256,
-        archive_bytes=len(content),
-        manifest_sha256=hashlib.sha256(sha256.encode()).hexdigest(),
-    )
-    work.lake.append("edge_package", one_row("edge_package", row), work.provenance())
-    return str(row["manifest_sha256"])
 
 
 @dataclass
