@@ -16,10 +16,12 @@ from typing import Any, TypeVar
 import click
 
 from fall_assets.commands.alerts import alerts
+from fall_assets.commands.drift import drift
 from fall_assets.commands.edge import edge
 from fall_assets.commands.frames import frames
 from fall_assets.commands.holds import hold
 from fall_assets.commands.labels import labels
+from fall_assets.commands.monitor import metrics
 from fall_assets.commands.quarantine import quarantine
 from fall_assets.commands.reproduce import reproduce
 from fall_assets.commands.review import review
@@ -48,7 +50,10 @@ def main() -> None:
     """Detect patient falls in hospital video, and keep detecting them."""
 
 
-for group in (alerts, edge, frames, hold, labels, quarantine, reproduce, review, rollout):
+for group in (
+    *(alerts, drift, edge, frames, hold, labels),
+    *(metrics, quarantine, reproduce, review, rollout),
+):
     main.add_command(group)
 
 

@@ -14,8 +14,10 @@ warnings.filterwarnings("ignore", category=dg.BetaWarning)
 
 from fall_assets import jobs  # noqa: E402
 from fall_assets.assets import (  # noqa: E402
+    answers,
     collection,
     delivery,
+    health,
     labelling,
     learning,
     monitoring,
@@ -27,6 +29,7 @@ from fall_assets.assets.support import with_policies  # noqa: E402
 from fall_assets.automation.declarative import ALL_AUTOMATION  # noqa: E402
 from fall_assets.automation.schedules import ALL_SCHEDULES  # noqa: E402
 from fall_assets.automation.sensors import ALL_SENSORS  # noqa: E402
+from fall_assets.checks import health as health_checks  # noqa: E402
 from fall_assets.checks import judgement, quality  # noqa: E402
 from fall_assets.resources.site import SiteResource  # noqa: E402
 
@@ -54,9 +57,12 @@ ALL_ASSETS = [
     operation.alerts,
     operation.edge_alerts,
     operation.camera_health,
+    monitoring.camera_profile,
     monitoring.drift_reference,
     monitoring.drift_report,
+    answers.drift_answers,
     monitoring.upkeep,
+    health.site_health,
 ]
 
 
@@ -64,7 +70,7 @@ def build_definitions(site: SiteResource | None = None) -> dg.Definitions:
     """All definitions; `site` is where footage and lake are (None: the environment's)."""
     return dg.Definitions(
         assets=with_policies(ALL_ASSETS),
-        asset_checks=dg.load_asset_checks_from_modules([quality, judgement]),
+        asset_checks=dg.load_asset_checks_from_modules([quality, judgement, health_checks]),
         jobs=jobs.ALL_JOBS,
         sensors=[*ALL_SENSORS, *ALL_AUTOMATION],
         schedules=ALL_SCHEDULES,

@@ -16,10 +16,15 @@ PACKAGING = dg.AssetSelection.assets("edge_package")
 ROLLOUT = dg.AssetSelection.assets("rollout")
 WARD = dg.AssetSelection.assets("edge_alerts", "camera_health")
 OPERATION = dg.AssetSelection.assets(
-    "predictions", "alerts", "drift_report", "automatic_labels", "review_queue"
+    "predictions", "alerts", "camera_profile", "drift_report", "automatic_labels", "review_queue"
 )
+ANSWERS = dg.AssetSelection.assets("drift_answers")
 RETENTION = dg.AssetSelection.assets("deletions")
 UPKEEP = dg.AssetSelection.assets("upkeep")
+HEALTH = dg.AssetSelection.assets("site_health")
+CAMERAS_NOW = dg.AssetSelection.checks(
+    dg.AssetCheckKey(dg.AssetKey("camera_health"), "every_camera_reports_now")
+)
 
 RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"
@@ -28,8 +33,9 @@ LEARNING_TAGS = {"fall_assets/learning": "true"}
 lifecycle = dg.define_asset_job(
     "lifecycle",
     # Deleting footage is a decision of its own; studies take as long as one lets them; a package is
-    # made of what came out of it, and a rollout goes day by day.
-    selection=dg.AssetSelection.all() - RETENTION - STUDIES - PACKAGING - ROLLOUT,
+    # made of what came out of it, a rollout goes day by day, and so does what is done about drift.
+    selection=dg.AssetSelection.all()
+    - (RETENTION | STUDIES | PACKAGING | ROLLOUT | HEALTH | ANSWERS),
     description=(
         "Once around the loop, over a range of days (tags dagster/asset_partition_range_start "
         "and _end). The newest day is held back from learning: it plays today."
@@ -73,6 +79,13 @@ retraining = dg.define_asset_job(
     description="Learn from everything up to now; the result is registered as challenger.",
     executor_def=dg.in_process_executor,
     tags=LEARNING_TAGS,
+)
+
+answering = dg.define_asset_job(
+    "answering",
+    selection=ANSWERS,
+    description="Write down and carry out what is due about drift, but for retrainings.",
+    executor_def=dg.in_process_executor,
 )
 
 model_selection = dg.define_asset_job(
@@ -137,12 +150,22 @@ maintenance = dg.define_asset_job(
     executor_def=dg.in_process_executor,
 )
 
+health = dg.define_asset_job(
+    "health",
+    selection=HEALTH | CAMERAS_NOW,
+    description="Look at cameras, disk, runs and gateway as they are now; tell the technician.",
+    executor_def=dg.in_process_executor,
+    # Before others that wait: it is short, and says what they wait for.
+    tags={"dagster/priority": "50"},
+)
+
 ALL_JOBS = [
     lifecycle,
     collection,
     labelling,
     nightly,
     retraining,
+    answering,
     model_selection,
     tuning,
     packaging,
@@ -151,4 +174,5 @@ ALL_JOBS = [
     ward,
     retention,
     maintenance,
+    health,
 ]

@@ -21,13 +21,14 @@ from typing import Any, TypeVar, get_args, get_type_hints
 from fall_assets.delivery.channels import AlertSettings
 from fall_assets.delivery.gate import GateSettings
 from fall_assets.delivery.gateway import GatewaySettings
-from fall_assets.drift.report import DriftSettings
-from fall_assets.drift.retraining import RetrainingSettings
+from fall_assets.drift.answers import AnswerSettings
+from fall_assets.drift.settings import DriftSettings
 from fall_assets.errors import PermanentFailureError
 from fall_assets.features.settings import FeatureSettings, PoseSettings
 from fall_assets.footage.sources import SourceSettings
 from fall_assets.labelling.queue import ReviewSettings
 from fall_assets.lake.registry import RESOLUTION_RULES
+from fall_assets.monitoring.settings import URL_VARIABLE, HealthSettings, TechnicianSettings
 from fall_assets.rollout.settings import RolloutSettings
 
 T = TypeVar("T")
@@ -143,7 +144,16 @@ class SiteSettings:
     gateway: GatewaySettings = field(default_factory=GatewaySettings)
     rollout: RolloutSettings = field(default_factory=RolloutSettings)
     drift: DriftSettings = field(default_factory=DriftSettings)
-    retraining: RetrainingSettings = field(default_factory=RetrainingSettings)
+    retraining: AnswerSettings = field(default_factory=AnswerSettings)
+    health: HealthSettings = field(default_factory=HealthSettings)
+    technician: TechnicianSettings = field(default_factory=TechnicianSettings)
+
+    def __post_init__(self) -> None:
+        if "rollout" in self.retraining.approval and self.rollout.automatic:
+            raise SettingsError(
+                "[retraining] approval holds 'rollout', but rollouts begin by themselves: set "
+                "automatic = false in [rollout]"
+            )
 
 
 @dataclass(frozen=True)
@@ -156,6 +166,8 @@ class Site:
         settings: the site's choices.
         webhook_url: where alerts go besides the lake and the log; None sends none.
         owner_webhook_url: where a rollout that goes back is told of; None tells the log alone.
+        technician_urls: where problems of cameras, disk and runs are told, by receiver; '' is the
+            site's own.
     """
 
     root: Path
@@ -163,6 +175,7 @@ class Site:
     settings: SiteSettings = field(default_factory=SiteSettings)
     webhook_url: str | None = None
     owner_webhook_url: str | None = None
+    technician_urls: Mapping[str, str] = field(default_factory=dict, hash=False, repr=False)
 
     @property
     def lake_root(self) -> Path:
@@ -205,7 +218,17 @@ def site_from_environment() -> Site:
         settings=read_settings(config) if config.is_file() else SiteSettings(),
         webhook_url=os.environ.get("FALL_WEBHOOK_URL") or None,
         owner_webhook_url=os.environ.get("FALL_OWNER_WEBHOOK_URL") or None,
+        technician_urls=technician_urls(os.environ),
     )
+
+
+def technician_urls(environment: Mapping[str, str]) -> dict[str, str]:
+    """Addresses by receiver: `FALL_TECHNICIAN_WEBHOOK_URL`, and those with a name behind it."""
+    return {
+        name.removeprefix(URL_VARIABLE).removeprefix("_").lower(): url
+        for name, url in environment.items()
+        if url and (name == URL_VARIABLE or name.startswith(f"{URL_VARIABLE}_"))
+    }
 
 
 def lake_root() -> Path:

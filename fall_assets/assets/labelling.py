@@ -101,7 +101,7 @@ def automatic_labels(
 
 
 @dg.asset(
-    deps=["labels", "predictions", "alerts", "drift_report"],
+    deps=["labels", "predictions", "alerts", "drift_report", "drift_answers"],
     automation_condition=when_any_day_changed(),
 )
 def review_queue(

@@ -109,6 +109,8 @@ def camera_health(
         pl.col("gate_duty").mean().round(3).alias("gate open"),
         pl.col("state").last().alias("state"),
         pl.col("model_version").last().alias("model"),
+        pl.col("camera_model").last().alias("camera model"),
+        pl.col("firmware").last().alias("firmware"),
     )
     return dg.MaterializeResult(
         metadata={

@@ -52,4 +52,18 @@ def maintenance_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest
     return dg.RunRequest(run_key=context.scheduled_execution_time.date().isoformat())
 
 
-ALL_SCHEDULES = [nightly_schedule, retention_schedule, maintenance_schedule]
+@dg.schedule(
+    job=jobs.health,
+    cron_schedule="*/10 * * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.STOPPED,
+)
+def health_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    """Every ten minutes, look at cameras, disk, runs and gateway as they are now.
+
+    For now and no day: a tick that was missed is not made up for by Dagster, and need not be.
+    """
+    return dg.RunRequest(run_key=context.scheduled_execution_time.isoformat())
+
+
+ALL_SCHEDULES = [nightly_schedule, retention_schedule, maintenance_schedule, health_schedule]

@@ -8,7 +8,6 @@ the domain packages.
 
 import hashlib
 import json
-from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -16,24 +15,30 @@ import dagster as dg
 import polars as pl
 
 from fall_assets import jobs
+from fall_assets.automation.retrainings import registered, retrainings, tags_of
 from fall_assets.delivery.gateway import Gateway, Inbox, platform_token
-from fall_assets.drift.retraining import DriftDay, Retraining, decide
 from fall_assets.errors import FallAssetsError
 from fall_assets.footage.discovery import new_since
 from fall_assets.labelling.files import label_files
 from fall_assets.labelling.zones import ZONES_FILE
 from fall_assets.lake import Lake
 from fall_assets.partitions import DAYS
+from fall_assets.pipeline.answers import decide, read_rows
 from fall_assets.pipeline.rollout import due, newest, to_score_again
 from fall_assets.pipeline.work import Work
 from fall_assets.resources.site import SiteResource
 
-DRIFT_ID_TAG = "fall_assets/drift_id"
 REASON_TAG = "fall_assets/reason"
 _TAG_LENGTH = 255
 INBOXES: tuple[Inbox, ...] = ("answers", "alerts", "reports", "updates")
 
 _ASK_AGAIN_S = 600
+_UNFINISHED = (
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+)
 _SCORE_AGAIN_S = 6 * 3600
 _FEW_DAYS = 8
 """A tick that finds changes on more days than these looks up what the lake knows of them."""
@@ -123,32 +128,51 @@ def label_sensor(
 
 
 @dg.sensor(
-    job=jobs.retraining,
+    jobs=[jobs.answering, jobs.retraining],
     minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.STOPPED,
 )
 def drift_sensor(
     context: dg.SensorEvaluationContext, site: SiteResource
 ) -> dg.SensorResult | dg.SkipReason:
-    """Start a retraining, exactly once per drift, with the reason in the run's tags.
+    """Ask for the next answers to drift: one run that writes them down, and a retraining.
 
-    Off until a person turns it on, because learning is expensive. What was started is read from
-    the instance's runs, and each request's run key is the drift's id: a restart, a lost cursor or
-    two ticks at once start nothing twice.
+    Off until a person turns it on, because learning is expensive. A retraining's run key and tags
+    are its episode and attempt, and whether it was started is read from the instance's runs and
+    the lake: a restart, a lost cursor or two ticks at once start nothing twice. It is asked for
+    only after what comes before it is written down. Of answers that are not written down (the run
+    failed) the sensor tells again every ten minutes, and not while a run is under way; to write
+    them twice changes nothing.
     """
-    decision = decide(
-        list(_reports(site.lake())),
-        _retrainings(context.instance),
-        site.site().settings.retraining,
-        datetime.now(UTC),
-    )
-    if not decision.start or decision.drift_id is None:
-        return dg.SkipReason(decision.reason)
-    request = dg.RunRequest(
-        run_key=decision.drift_id,
-        tags={DRIFT_ID_TAG: decision.drift_id, REASON_TAG: decision.reason[:_TAG_LENGTH]},
-    )
-    return dg.SensorResult(run_requests=[request])
+    now = datetime.now(UTC)
+    work = Work(site.site(), site.lake())
+    runs = retrainings(context.instance, jobs.retraining.name)
+    decision = decide(work, now, runs, registered(context.instance, runs, read_rows(work)))
+    requests = []
+    if decision.records and not _under_way(context.instance, jobs.answering.name):
+        steps = [
+            (one.episode.id, one.answer, one.state, one.attempt, one.sentence)
+            for one in decision.records
+        ]
+        requests.append(
+            dg.RunRequest(
+                job_name=jobs.answering.name,
+                run_key=f"answers-{_hash(steps)}-{int(now.timestamp()) // _ASK_AGAIN_S}",
+                tags={REASON_TAG: decision.records[0].sentence[:_TAG_LENGTH]},
+            )
+        )
+    step = decision.retraining
+    if step is not None:
+        requests.append(
+            dg.RunRequest(
+                job_name=jobs.retraining.name,
+                run_key=step.key,
+                tags={**tags_of(step, now), REASON_TAG: step.sentence[:_TAG_LENGTH]},
+            )
+        )
+    if not requests:
+        return dg.SkipReason("; ".join(decision.waits) or "no drift waits for an answer")
+    return dg.SensorResult(run_requests=requests)
 
 
 @dg.sensor(
@@ -313,23 +337,10 @@ def _hash(state: object) -> str:
     return hashlib.sha256(json.dumps(state).encode()).hexdigest()[:16]
 
 
-def _reports(lake: Lake) -> Iterator[DriftDay]:
-    """The last fortnight of drift reports."""
-    days = lake.days("drift_report")[-14:]
-    for row in lake.read("drift_report", days=days).iter_rows(named=True) if days else ():
-        yield DriftDay(
-            row["day"], row["model_version"], row["drifted"], row["drift_id"], row["verdict"]
-        )
-
-
-def _retrainings(instance: dg.DagsterInstance) -> list[Retraining]:
-    """Every retraining that drift started, from the instance's runs."""
-    records = instance.get_run_records(dg.RunsFilter(job_name=jobs.retraining.name))
-    return [
-        Retraining(record.dagster_run.tags[DRIFT_ID_TAG], record.create_timestamp)
-        for record in records
-        if DRIFT_ID_TAG in record.dagster_run.tags
-    ]
+def _under_way(instance: dg.DagsterInstance, job_name: str) -> bool:
+    """Whether a run of the job waits or runs."""
+    states = dg.RunsFilter(job_name=job_name, statuses=list(_UNFINISHED))
+    return bool(instance.get_run_records(states, limit=1))
 
 
 ALL_SENSORS = [

@@ -1,25 +1,9 @@
 """Drift: does today's footage still look like what the champion learned from?
 
-Here: the reference, the tests, the day's verdict in words, its plots, and the decision whether to
-learn again. Not here: computing features (`features/`), starting runs (the Dagster layer), or
-judging the model itself (`learning/`, `delivery.gate`).
+Here: what is ordinary, the tests, the day's verdict in words, its page and plots, and what is to
+be done about it. Not here: computing figures (`features/`, `pipeline.profiles`), starting runs (the
+Dagster layer), or judging the model itself (`learning/`, `delivery.gate`).
 
 `tests` is the only module that touches alibi-detect. Its licence, the Business Source License 1.1,
 asks for an agreement with its maker before production use; everything else works without it.
 """
-
-from __future__ import annotations
-
-from fall_assets.drift.reference import cut_reference
-from fall_assets.drift.report import DriftJudgement, DriftSettings, judge
-from fall_assets.drift.retraining import Decision, RetrainingSettings, decide
-
-__all__ = [
-    "Decision",
-    "DriftJudgement",
-    "DriftSettings",
-    "RetrainingSettings",
-    "cut_reference",
-    "decide",
-    "judge",
-]

@@ -69,7 +69,7 @@ class MmdTest:
 
 
 @dataclass(frozen=True)
-class _Design:
+class Arrangement:
     """What a permutation may exchange. Rows are sorted by unit, the reference's first."""
 
     order: Whole  # rows of reference and today together, as they are to be sorted; (rows,)
@@ -144,7 +144,7 @@ def mmd_test(
         raise ValueError(f"permutations must be at least 1, got {permutations}")
     if arrangements is not None and (blocks is not None or strata is not None):
         raise ValueError("arrangements are of rows: leave out blocks and strata")
-    design = _design(len(first), len(second), blocks, strata)
+    design = arrangement_of(len(first), len(second), blocks, strata)
     if arrangements is not None and (
         arrangements.ndim != 2
         or arrangements.shape[1] != len(design.today)
@@ -185,7 +185,7 @@ def mmd_test(
     return MmdTest(statistic, p_value, floor, bandwidth, design.units)
 
 
-def _design(n: int, m: int, blocks: Labels | None, strata: Labels | None) -> _Design:
+def arrangement_of(n: int, m: int, blocks: Labels | None, strata: Labels | None) -> Arrangement:
     """Sort rows into units and units into strata; ValueError where labels do not fit."""
     side = np.arange(n + m) >= n
     block = np.arange(n + m) if blocks is None else _numbers(blocks, n, m, "blocks")
@@ -207,7 +207,7 @@ def _design(n: int, m: int, blocks: Labels | None, strata: Labels | None) -> _De
             f"{int((~today).sum())} and {int(today.sum())}"
         )
     members = [np.flatnonzero(of_unit == number) for number in both]
-    return _Design(order, sizes, today, [(each, int(today[each].sum())) for each in members])
+    return Arrangement(order, sizes, today, [(each, int(today[each].sum())) for each in members])
 
 
 def _numbers(labels: Labels, n: int, m: int, name: str) -> Whole:

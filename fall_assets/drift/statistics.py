@@ -21,6 +21,10 @@ MAD_TO_SD = 1.4826
 """Median absolute deviation times this estimates a normal standard deviation (Hampel 1974)."""
 
 
+POOLED_DAYS = 20.0
+"""What is known of the site's other cameras is worth at most so many days of one's own."""
+
+
 def two_samples(
     reference: npt.NDArray[Any], today: npt.NDArray[Any], minimum: int
 ) -> tuple[Real, Real]:
@@ -159,3 +163,23 @@ def holm(p_values: Sequence[float]) -> list[float]:
         running = max(running, (len(p_values) - rank) * p_values[place])
         adjusted[place] = min(1.0, running)
     return adjusted
+
+
+def pooled_tail(value: float, own: Real, others: Sequence[Real], least_spread: float) -> float:
+    """How far above a camera's own ordinary values one more value lies: a one-sided p-value.
+
+    `own` (n,), n at least 2, and the `others` are values of ordinary days of this and of the other
+    cameras, about normal on their scale. A prediction interval whose variance is shrunk towards
+    that of all cameras (Smyth 2004), worth at most `POOLED_DAYS` days, and is never below
+    `least_spread` squared: a quiet month promises nothing.
+    """
+    from scipy.stats import t
+
+    squares = sum(float(((one - one.mean()) ** 2).sum()) for one in others if len(one) > 1)
+    prior = float(sum(max(0, len(one) - 1) for one in others))
+    site = squares / prior if prior else 0.0
+    prior = min(prior, POOLED_DAYS)
+    freedom = prior + len(own) - 1
+    variance = (prior * site + float(((own - own.mean()) ** 2).sum())) / freedom
+    spread = math.sqrt(max(variance, least_spread**2) * (1 + 1 / len(own)))
+    return float(t.sf((value - float(own.mean())) / spread, freedom))

@@ -28,6 +28,8 @@ SCHEMES: Final = ("rtsp", "rtsps", "http", "https", "file", "v4l2", "lavfi")
 HARDWARE: Final = re.compile(r"[a-z0-9_]+")
 MAX_CAMERAS: Final = 256
 MAX_FPS: Final = 240.0
+MOST_LETTERS: Final = 80
+"""Of a camera's model and firmware: the gateway takes no longer ones."""
 
 Pace = Literal["real", "fast"]
 Bed = tuple[tuple[float, float], ...]
@@ -50,6 +52,8 @@ class CameraSettings:
         beds: outlines of beds, corners as shares of that part.
         loop: a file starts again when it ends.
         pace: a file is read as fast as it was filmed (`real`) or as fast as it can be (`fast`).
+        camera_model: maker and model, told with its telemetry; empty where nobody said.
+        firmware: the version of its firmware, likewise.
     """
 
     id: str
@@ -59,6 +63,8 @@ class CameraSettings:
     beds: tuple[Bed, ...] = ()
     loop: bool = False
     pace: Pace = "real"
+    camera_model: str = ""
+    firmware: str = ""
 
     @property
     def kind(self) -> str:
@@ -298,6 +304,8 @@ def _camera(table: _Table, folder: Path) -> CameraSettings:
         beds=table.take("beds", _beds, ()),
         loop=table.take("loop", _flag, False),
         pace=table.take("pace", _pace, "real"),
+        camera_model=table.take("camera_model", _name, ""),
+        firmware=table.take("firmware", _name, ""),
     )
     table.done()
     return camera
@@ -321,6 +329,13 @@ def _text(value: Any) -> str:
     if not isinstance(value, str) or not value or not value.isprintable():
         raise ValueError("must be a text in quotation marks, on one line and not empty")
     return value
+
+
+def _name(value: Any) -> str:
+    text = _text(value)
+    if len(text) > MOST_LETTERS:
+        raise ValueError(f"must have {MOST_LETTERS} letters at most, not {len(text)}")
+    return text
 
 
 def _id(value: Any) -> str:

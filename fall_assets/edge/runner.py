@@ -291,6 +291,8 @@ class Runner:
                             clock_offset_s=stream.clock_offset_s(),
                             outbox=outbox.waiting(),
                             shadow=self._how.shadow,
+                            camera_model=camera.camera_model,
+                            firmware=camera.firmware,
                         )
                     )
                     before[camera.id] = after

@@ -29,6 +29,8 @@ _log = logging.getLogger(__name__)
 MOST_KEPT: Final = 5000
 """Reports that wait at most: 8 cameras for ten hours, some 5 MB."""
 BATCH: Final = 100
+SPARED: Final = ("camera_model", "firmware")
+"""What is left out where a gateway refuses reports: one from before it was known does."""
 
 _PROCESSOR_SENSORS: Final = ("coretemp", "k10temp", "zenpower", "cpu_thermal", "cpu-thermal",
                              "soc_thermal", "acpitz")  # fmt: skip
@@ -115,6 +117,8 @@ def camera_report(
     clock_offset_s: float | None,
     outbox: int,
     shadow: bool = False,
+    camera_model: str = "",
+    firmware: str = "",
 ) -> dict[str, Any]:
     """One camera's report over the `seconds` since the last one, as the gateway wants it.
 
@@ -123,8 +127,9 @@ def camera_report(
     and were looked at: frames that the motion gate left in their packets count, damaged ones and
     those left out because the box was too slow do not. `fps_measured` counts all that arrived.
     `gate_duty` is the share of the watched time in which the gate was open; None where nothing was
-    watched. `bandwidth_kbps` is in kilobits (1000) a second, video alone. `shadow` is there only
-    where it is true: gateways that do not know it go on taking all other reports.
+    watched. `bandwidth_kbps` is in kilobits (1000) a second, video alone. `shadow`,
+    `camera_model` and `firmware` are there only where they are told: gateways that do not know them
+    go on taking all other reports.
     """
     seconds = max(seconds, 1e-3)
     received = after.received - before.received
@@ -151,7 +156,10 @@ def camera_report(
         "clock_offset_s": None if clock_offset_s is None else round(clock_offset_s, 3),
         "outbox": outbox,
     }
-    return report | {"shadow": True} if shadow else report
+    later: dict[str, Any] = {"shadow": True} if shadow else {}
+    later |= {"camera_model": camera_model} if camera_model else {}
+    later |= {"firmware": firmware} if firmware else {}
+    return report | later
 
 
 class Poster(Protocol):
@@ -201,9 +209,30 @@ class ReportQueue:
                     return False
                 except GatewayRefusedError as error:
                     # The same reports would be refused again and hold up all that follow.
-                    self._say(f"the gateway refuses telemetry: {error}")
-                    self.dropped += len(batch)
+                    try:
+                        taken = self._send_spared(poster, batch)
+                    except GatewayAwayError as away:
+                        self._say(f"telemetry waits: {away}")
+                        return False
+                    if not taken:
+                        self._say(f"the gateway refuses telemetry: {error}")
+                        self.dropped += len(batch)
                 self._forget(batch)
+
+    @staticmethod
+    def _send_spared(poster: Poster, batch: Sequence[Report]) -> bool:
+        """Send reports without what an older gateway does not know; whether it took them."""
+        spared = [
+            {name: value for name, value in report.items() if name not in SPARED}
+            for report in batch
+        ]
+        if spared == [dict(report) for report in batch]:
+            return False
+        try:
+            poster.post_telemetry(spared)
+        except GatewayRefusedError:
+            return False
+        return True
 
     def _forget(self, batch: Sequence[Report]) -> None:
         with self._lock:

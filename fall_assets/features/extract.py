@@ -35,7 +35,7 @@ from fall_assets.features.motion import changed_share
 from fall_assets.features.packing import pack_boxes, pack_keypoints, pack_sequence
 from fall_assets.features.people import People
 from fall_assets.features.pictures import PictureMaker
-from fall_assets.features.quality import quality
+from fall_assets.features.quality import COLOUR_SIDE, quality
 from fall_assets.features.sampling import Plan, SampleClock, Segment
 from fall_assets.features.segments import PassFigures, SegmentFeatures, VideoRef
 from fall_assets.features.settings import FeatureSettings, PoseSettings
@@ -397,7 +397,8 @@ class _Member:
 
     def _judge(self, time_s: float, frame: VideoFrame, small: NDArray[np.uint8]) -> None:
         detail = self.pictures.luma_detail(frame, self.settings.quality_side)
-        figures = quality(small, detail)
+        # The detector's picture of this frame has the same size: it is scaled once for both.
+        figures = quality(small, detail, self.pictures.rgb(frame, COLOUR_SIDE))
         self._measured.looks.append((time_s, *self.pictures.size(frame), figures))
 
     def _picture(self, frame: VideoFrame) -> NDArray[np.uint8]:

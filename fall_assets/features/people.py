@@ -1,7 +1,7 @@
 """The people of one picture.
 
-What belongs here: the arrays, how alike two people are, and whether somebody lies. What does not:
-who is who over time (`tracking`).
+What belongs here: the arrays, how alike two people are, and whether somebody lies or sits. What
+does not: who is who over time (`tracking`).
 """
 
 from __future__ import annotations
@@ -12,12 +12,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fall_assets.features.packing import LEFT_HIP, LEFT_SHOULDER, RIGHT_HIP, RIGHT_SHOULDER
+from fall_assets.features.packing import (
+    KEYPOINTS,
+    LEFT_HIP,
+    LEFT_SHOULDER,
+    RIGHT_HIP,
+    RIGHT_SHOULDER,
+)
 
+_KNEES = (KEYPOINTS.index("left_knee"), KEYPOINTS.index("right_knee"))
 _WIDE = 0.8
 _SQUARE = 1.0
 _LEANING_DEGREES = 45.0
 _SURE = 0.1
+_SEEN = 0.2
+_SHORT_THIGH = 0.55
+_FROM_ABOVE = 0.8
 
 
 @dataclass(frozen=True)
@@ -104,3 +114,39 @@ def lying(
     wide = height < _WIDE * width
     lies: NDArray[np.bool_] = wide | ((height < _SQUARE * width) & leaning & sure)
     return lies & (box[:, 4] > 0)
+
+
+def sitting(
+    keypoints: NDArray[np.floating[Any]], boxes: NDArray[np.floating[Any]], aspect: float
+) -> NDArray[np.float64]:
+    """Whether a person sits, shape (n,): 1 yes, 0 no, NaN where it cannot be told.
+
+    Arguments as those of `lying`. Of who stands or walks, the knee of the straighter leg is 0.85
+    trunks below the hips (Winter, Biomechanics and Motor Control of Human Movement, 4th ed., fig.
+    4.1: thigh 0.245 of the height, trunk from hips to shoulders 0.288), however steeply a camera
+    looks down, since trunk and thigh shrink alike. Of who sits, thighs are level: seen from the
+    side the knee is as high as the hips, seen from the front by a camera that looks down by 30
+    degrees it is half a trunk below. So a person sits who does not lie, whose trunk leans by less
+    than 45 degrees and whose knees are both less than 0.55 trunks below the hips. Squatting is
+    taken for sitting, kneeling is not.
+
+    It cannot be told where the shoulders, the hips or the knees score below 0.2; where the trunk
+    leans further but the person does not lie, and where it is shorter than 0.8 widths of the
+    shoulders: bent, or seen by a camera at the ceiling.
+    """
+    points, box = np.asarray(keypoints, np.float64), np.asarray(boxes, np.float64)
+    shoulders = points[:, (LEFT_SHOULDER, RIGHT_SHOULDER)]
+    hips, knees = points[:, (LEFT_HIP, RIGHT_HIP)], points[:, _KNEES]
+    trunk = (hips[..., :2].mean(axis=1) - shoulders[..., :2].mean(axis=1)) * [aspect, 1.0]
+    length = np.linalg.norm(trunk, axis=1)
+    upright = np.degrees(np.arctan2(np.abs(trunk[:, 0]), trunk[:, 1])) < _LEANING_DEGREES
+    known = np.minimum(shoulders[..., 2].min(axis=1), hips[..., 2].min(axis=1)) >= _SEEN
+    known &= knees[..., 2].min(axis=1) >= _SEEN
+    across = np.linalg.norm((shoulders[:, 0, :2] - shoulders[:, 1, :2]) * [aspect, 1.0], axis=1)
+    known &= upright & (length > 1e-3) & (length >= _FROM_ABOVE * across)
+    drop = (knees[..., 1] - hips[..., 1].mean(axis=1)[:, None]).max(axis=1)
+    lies = lying(keypoints, boxes, aspect)
+    found: NDArray[np.float64] = np.where(known, drop < _SHORT_THIGH * length, np.nan)
+    found[lies] = 0.0
+    found[box[:, 4] <= 0] = np.nan
+    return found

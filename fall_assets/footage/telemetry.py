@@ -19,13 +19,15 @@ TELEMETRY_FOLDER = "telemetry"
 
 _NUMBERS = ("cpu_percent", "memory_percent", "bandwidth_kbps")
 _REQUIRED = ("camera_id", "at_utc", *_NUMBERS, "power")
+_OPTIONAL = ("camera_model", "firmware")
 
 
 def read_telemetry(landing: Path, day: date) -> tuple[pl.DataFrame, list[str]]:
     """Read one day's telemetry.
 
     `telemetry/2026-03-01.csv` has the columns camera_id, at_utc (ISO 8601; without a zone it is
-    UTC), cpu_percent, memory_percent, bandwidth_kbps and power (mains, battery, off, unknown).
+    UTC), cpu_percent, memory_percent, bandwidth_kbps and power (mains, battery, off, unknown). It
+    may have camera_model and firmware, whose cells may be empty.
 
     Returns:
         Rows of the table `camera_health`, sorted by camera and time, and the lines that were left
@@ -59,6 +61,7 @@ def _row(line: Line, day: date) -> dict[str, Any] | str:
         if text is None:
             return f"no {name}; leave no cell empty"
         row[name] = text
+    row |= {name: line.cells.get(name) for name in _OPTIONAL}
     try:
         at = datetime.fromisoformat(row["at_utc"])
     except ValueError:

@@ -96,6 +96,7 @@ class Report(Message):
     """How one camera and its box were at one moment, as the version sees it that watches it.
 
     `shadow`: nobody is told of that version's alerts; another one watches the camera for the ward.
+    `camera_model`, `firmware`: of the camera, where the box was told.
     """
 
     camera_id: Id
@@ -116,6 +117,8 @@ class Report(Message):
     clock_offset_s: Annotated[float, Field(ge=-1e10, le=1e10)] | None
     outbox: Count
     shadow: bool = False
+    camera_model: Name | None = None
+    firmware: Name | None = None
 
 
 class TelemetryIn(Message):

@@ -19,6 +19,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any, Final
 
 import numpy as np
@@ -254,7 +255,7 @@ def rank(
     *,
     covered: pl.DataFrame | None = None,
     rooms: Mapping[str, str] | None = None,
-    drifted: Sequence[str] = (),
+    drifted: Mapping[str, date] | None = None,
     feedback: pl.DataFrame | None = None,
     labelled: Mapping[tuple[str, int], float] | None = None,
     threshold: float = 0.5,
@@ -278,7 +279,8 @@ def rank(
         settings: weights and the queue's length.
         covered: further rows with FIGURES that the champion learned from, of other days.
         rooms: room of each camera; 'unknown' where it is not in it.
-        drifted: cameras that drifted.
+        drifted: cameras that drifted, each with the first day of it; pieces from before it are
+            as ordinary as any.
         feedback: columns video_id, start_s, end_s, verdict: alerts that staff answered to.
         labelled: time that is labelled by room and part of the day, in pieces.
         threshold: of the newest version, for the suggested label.
@@ -300,7 +302,7 @@ def rank(
         row["room"] = rooms.get(row["camera_id"], "unknown")
         row["part"] = part
     verdicts = _verdicts(rows, feedback)
-    weights = _reasons(rows, settings, frozenset(drifted), labelled or {})
+    weights = _reasons(rows, settings, drifted or {}, labelled or {})
     spoken = np.array([settings.feedback * weight for weight, _ in verdicts])
     chosen = _choose(rows, at, near_to, weights, spoken, Counter(done["scene"]), settings)
     return _queue(rows, chosen, verdicts, threshold)
@@ -397,16 +399,19 @@ def _figures(waiting: pl.DataFrame, others: Sequence[pl.DataFrame | None]) -> tu
 def _reasons(
     rows: Sequence[Mapping[str, Any]],
     settings: ReviewSettings,
-    drifted: frozenset[str],
+    drifted: Mapping[str, date],
     labelled: Mapping[tuple[str, int], float],
 ) -> dict[str, Reals]:
     """What each reason is worth for each piece, before novelty and scenes."""
+    changed = [
+        row["camera_id"] in drifted and row["day"] >= drifted[row["camera_id"]] for row in rows
+    ]
     return {
         "novelty": np.full(len(rows), settings.novelty),
         "disagreement": settings.disagreement * np.array([row["disagreement"] for row in rows]),
         "doubt": settings.doubt * np.array([row["doubt"] for row in rows]),
         "alarm": settings.alarm * np.array([row["score"] or 0.0 for row in rows]),
-        "drift": settings.drift * np.array([float(row["camera_id"] in drifted) for row in rows]),
+        "drift": settings.drift * np.array(changed, np.float64),
         "coverage": settings.coverage
         * np.array([(1 + labelled.get((row["room"], row["part"]), 0.0)) ** -0.5 for row in rows]),
     }

@@ -85,6 +85,7 @@ _VIDEO = Column("video_id", TEXT, "SHA-256 of the file's content, in hex.")
 _CAMERA = Column("camera_id", TEXT, "The camera that recorded it.")
 _FEATURE_SET = Column("feature_set", TEXT, "Version of the feature set: a hash of its settings.")
 _MODEL = Column("model_version", TEXT, "Version in the model registry.")
+_HOUR = Column("hour", WHOLE, "Hour of the day, UTC.", minimum=0, maximum=23)
 
 EVALUATION_SLICES = (
     "all",
@@ -149,6 +150,49 @@ PRECISIONS: tuple[Literal["float32", "int8"], ...] = ("float32", "int8")
 """Number formats of a packaged network."""
 
 VIEWS = ("level", "corner", "ceiling", "unknown")
+
+DRIFT_SIGNALS = (
+    "exact",
+    "quality",
+    "pose",
+    "score",
+    "scene",
+    "embedding",
+    "online",
+    "precision",
+    "skew",
+    "new_camera",
+)
+"""Kinds of drift signals; `drift.figures` says which figures each holds."""
+
+DRIFT_CAUSES = (
+    "new_camera",
+    "resolution",
+    "codec",
+    "frame_rate",
+    "camera_model",
+    "firmware",
+    "clock",
+    "view_moved",
+    "room_changed",
+    "lens_blurred",
+    "exposure",
+    "night_mode",
+    "smaller_people",
+    "wheelchairs",
+    "pose",
+    "picture",
+    "embedding",
+    "scores",
+    "precision",
+    "skew",
+)
+"""What the drift report can name; `drift.causes` says how each is told from the others."""
+
+DRIFT_ANSWERS = ("annotate", "normalise", "labels", "retrain", "evaluate", "rollout")
+"""What the platform does about drift, in this order; `drift.answers` decides when."""
+
+DRIFT_ANSWER_STATES = ("asked", "approved", "refused", "started", "done", "failed", "skipped")
 
 _LABEL_DETAILS = (
     Column("zone", TEXT, "Bed, chair, door or floor, where told.", nullable=True),
@@ -236,6 +280,40 @@ _WINDOW_FIGURES = (
 )
 """Figures of one window; `features` and `drift_reference` share them."""
 
+
+def _later(
+    name: str,
+    meaning: str,
+    unit: str | None = "0-1",
+    minimum: float | None = None,
+    maximum: float | None = None,
+) -> Column:
+    """A figure that came later: null in rows that were computed before."""
+    return Column(name, REAL, meaning, unit, True, minimum, maximum)
+
+
+_LATER_FIGURES = (
+    _later("warmth", "Mean of red less blue; above 0 is warm.", "-1-1", minimum=-1, maximum=1),
+    _later("colour", "Mean distance of pixels from grey.", minimum=0, maximum=1),
+    _later("dark_share", "Share of pixels that are black, below 16 of 255.", minimum=0, maximum=1),
+    _later(
+        "bright_share", "Share of pixels that are white, above 239 of 255.", minimum=0, maximum=1
+    ),
+    _later("person_x", "Median place of the hips across the picture, 0 is the left."),
+    _later("person_speed", "Median speed of the hips, in heights of the person's box.", "1/s"),
+    _later("sitting", "Share of people's samples in which they sit.", minimum=0, maximum=1),
+    _later(
+        "rolling",
+        "Of the samples in which people sit, the share in which they move along.",
+        minimum=0,
+        maximum=1,
+    ),
+    _later("lying_x", "Median place of those who lie, across, 0 is the left."),
+    _later("lying_y", "Median place of those who lie, down, 0 is the top."),
+    _later("sitting_x", "Median place of those who sit, across, 0 is the left."),
+    _later("sitting_y", "Median place of those who sit, down, 0 is the top."),
+)
+
 WINDOW_FIGURES = tuple(column.name for column in _WINDOW_FIGURES)
 
 ROLLOUT_STATES = (
@@ -279,6 +357,8 @@ _STREAM_HEALTH = (
     Column("since_utc", MOMENT, "Since when it is in that state.", "UTC", nullable=True),
     Column("clock_offset_s", REAL, "The camera's clock less the box's.", "s", nullable=True),
     Column("outbox", WHOLE, "Alerts that wait to be sent.", nullable=True, minimum=0),
+    Column("camera_model", TEXT, "Maker and model, where the camera tells.", nullable=True),
+    Column("firmware", TEXT, "Version of the camera's firmware, where it tells.", nullable=True),
 )
 
 _TABLES = (
@@ -703,6 +783,7 @@ _TABLES = (
                 minimum=0,
                 maximum=1,
             ),
+            *_LATER_FIGURES,
         ),
         key=("video_id", "feature_set", "window"),
         by_day=True,
@@ -1548,43 +1629,200 @@ _TABLES = (
         key=("at_utc", "table"),
     ),
     Table(
-        "drift_reference",
+        "site_health",
+        "site_health",
+        "monitoring",
+        "What was and is wrong with cameras, disk, runs and gateway, and since when.",
+        (
+            Column("problem_id", TEXT, "One problem from its beginning to its end."),
+            Column("kind", TEXT, "What sort; `monitoring.settings` names all."),
+            Column("subject", TEXT, "The camera, box, job, run or asset."),
+            Column("ward", TEXT, "The ward concerned; empty: none in particular."),
+            Column("since_utc", MOMENT, "Since when, as far as was known when found.", "UTC"),
+            Column("found_utc", MOMENT, "When it was found.", "UTC"),
+            Column(
+                "gone_utc",
+                MOMENT,
+                "Since when it is not found any more; null while it lasts.",
+                "UTC",
+                nullable=True,
+            ),
+            Column("sentence", TEXT, "What is wrong."),
+            Column("advice", TEXT, "What to do."),
+        ),
+        key=("problem_id",),
+    ),
+    Table(
+        "storage_use",
+        "site_health",
+        "monitoring",
+        "What the disk and each table of the lake take, about once a day.",
+        (
+            Column("at_utc", MOMENT, "When it was measured.", "UTC"),
+            Column("what", TEXT, "A table, '(disk)', or '(files)': the lake's pictures."),
+            Column("bytes", WHOLE, "What it takes, old versions included.", "B", minimum=0),
+            Column("files", WHOLE, "Number of files; null for the disk.", nullable=True, minimum=0),
+            Column(
+                "free_bytes", WHOLE, "Free on the disk; null else.", "B", nullable=True, minimum=0
+            ),
+        ),
+        key=("at_utc", "what"),
+    ),
+    Table(
+        "technician_deliveries",
+        "site_health",
+        "monitoring",
+        "Every attempt to tell the technician of a problem.",
+        (
+            Column("problem_id", TEXT, "The problem."),
+            Column("event", TEXT, "What is told.", allowed=("begin", "again", "end")),
+            Column("number", WHOLE, "Of what is told again, from 1; else 0.", minimum=0),
+            Column("channel", TEXT, "How it was sent.", allowed=("log", "webhook")),
+            Column("receiver", TEXT, "Whose webhook; empty: the site's."),
+            Column("attempt_utc", MOMENT, "When.", "UTC"),
+            Column("delivered", FLAG, "Whether the receiver took it."),
+            Column("detail", TEXT, "The receiver's answer or the error."),
+        ),
+        key=("problem_id", "event", "number", "channel", "receiver", "attempt_utc"),
+    ),
+    Table(
+        "camera_profile",
+        "camera_profile",
+        "monitoring",
+        "What a camera's hour was like: the mean of each figure over its windows.",
+        (
+            _DAY,
+            _CAMERA,
+            _HOUR,
+            Column("figure", TEXT, "Name of the figure; a column of `features`, or of its own."),
+            Column("value", REAL, "Mean over the hour's windows that have it."),
+            Column("windows", WHOLE, "So many windows that do not overlap.", minimum=1),
+        ),
+        key=("camera_id", "day", "hour", "figure"),
+        by_day=True,
+    ),
+    Table(
+        "camera_facts",
+        "camera_profile",
+        "monitoring",
+        "What is exactly known of a camera's day: resolution, codec, frame rate, firmware, clock.",
+        (
+            _DAY,
+            _CAMERA,
+            Column("fact", TEXT, "Name of the fact."),
+            Column("value", TEXT, "What it is."),
+            Column(
+                "share", REAL, "Share of the day's footage or reports.", "0-1", minimum=0, maximum=1
+            ),
+        ),
+        key=("camera_id", "day", "fact", "value"),
+        by_day=True,
+    ),
+    Table(
+        "scenes",
+        "camera_profile",
+        "monitoring",
+        "What a camera sees behind the people, by quarter of the day: coarse and blurred.",
+        (
+            _DAY,
+            _CAMERA,
+            Column("part", WHOLE, "Quarter of the day, UTC, from 0.", minimum=0, maximum=3),
+            Column("picture", TEXT, "Blurred picture, below the lake's root."),
+            Column("cells", PACKED, "Coarse luma of the empty scene, as `drift.scenes` packs it."),
+            Column("looks", WHOLE, "Pictures that it is the median of.", minimum=1),
+        ),
+        key=("camera_id", "day", "part"),
+        by_day=True,
+    ),
+    Table(
+        "camera_embeddings",
+        "camera_profile",
+        "monitoring",
+        "Mean embedding of each camera's hour, where the site computes embeddings.",
+        (
+            _DAY,
+            _CAMERA,
+            _HOUR,
+            _FEATURE_SET,
+            Column("samples", WHOLE, "Samples that it is the mean of.", minimum=1),
+            Column("values", PACKED, "The vector, float32, little endian."),
+        ),
+        key=("camera_id", "day", "hour", "feature_set"),
+        by_day=True,
+    ),
+    Table(
+        "ordinary_days",
         "drift_reference",
         "monitoring",
-        "Windows of the footage that the champion learned from: what is ordinary.",
+        "The camera-days that are ordinary to a model, up to the newest that it learned from.",
         (
             _MODEL,
             _CAMERA,
-            _VIDEO,
+            Column("recorded_day", DAY, "The day of `camera_profile`."),
             _FEATURE_SET,
-            Column("window", WHOLE, "Number of the window in the segment, from 0.", minimum=0),
-            *_WINDOW_FIGURES,
+            Column(
+                "regime",
+                WHOLE,
+                "Which of the camera's ordinary lives it belongs to, from 0; a change that was "
+                "learned or accepted begins another.",
+                minimum=0,
+            ),
         ),
-        key=("model_version", "video_id", "window"),
+        key=("model_version", "camera_id", "recorded_day"),
     ),
     Table(
         "drift_signals",
         "drift_report",
         "monitoring",
-        "Each test of each camera and day against the champion's reference.",
+        "Each test of each camera and day against the champion's ordinary days.",
         (
             _DAY,
             _MODEL,
             _CAMERA,
             Column("signal", TEXT, "The figure that was tested."),
-            Column(
-                "kind",
-                TEXT,
-                "What sort of test.",
-                allowed=("exact", "quality", "pose", "new_camera"),
-            ),
+            Column("kind", TEXT, "What sort of test.", allowed=DRIFT_SIGNALS),
             Column("reference", TEXT, "What it was."),
             Column("today", TEXT, "What it is."),
             Column("statistic", REAL, "The test's statistic.", nullable=True),
             Column("p_value", REAL, "The test's p-value.", nullable=True, minimum=0, maximum=1),
             Column("drifted", FLAG, "Whether it counts as drift."),
+            Column("before", REAL, "What it was, where it is a number.", nullable=True),
+            Column("after", REAL, "What it is, where it is a number.", nullable=True),
+            Column(
+                "effect",
+                REAL,
+                "The change over what is just felt of this figure; 1 and more is large.",
+                nullable=True,
+                minimum=0,
+            ),
         ),
         key=("day", "model_version", "camera_id", "signal"),
+        by_day=True,
+    ),
+    Table(
+        "drift_causes",
+        "drift_report",
+        "monitoring",
+        "What happened to each camera that drifted, by its most likely name.",
+        (
+            _DAY,
+            _MODEL,
+            _CAMERA,
+            Column("cause", TEXT, "What happened.", allowed=DRIFT_CAUSES),
+            Column("since", DAY, "First day of the stretch in which it was seen."),
+            Column("confirmed", FLAG, "Exact, or seen on enough days: it counts as drift."),
+            Column(
+                "p_value",
+                REAL,
+                "The smallest of its signals, adjusted; null where it is exact.",
+                nullable=True,
+                minimum=0,
+                maximum=1,
+            ),
+            Column("words", TEXT, "What changed, in words."),
+            Column("evidence", TEXT, "JSON list of its signals."),
+        ),
+        key=("day", "model_version", "camera_id", "cause"),
         by_day=True,
     ),
     Table(
@@ -1608,6 +1846,26 @@ _TABLES = (
         ),
         key=("day", "model_version"),
         by_day=True,
+    ),
+    Table(
+        "drift_answers",
+        "drift_answers",
+        "monitoring",
+        "What was done about each drift, step by step, and what is asked of people.",
+        (
+            Column("at_utc", MOMENT, "When.", "UTC"),
+            Column("episode_id", TEXT, "The drift: one cause on some cameras since some day."),
+            _MODEL,
+            Column("cause", TEXT, "What happened.", allowed=DRIFT_CAUSES),
+            Column("cameras", TEXT, "JSON list of the cameras."),
+            Column("since", DAY, "The drift's first day."),
+            Column("answer", TEXT, "What is done about it.", allowed=DRIFT_ANSWERS),
+            Column("state", TEXT, "How far it is.", allowed=DRIFT_ANSWER_STATES),
+            Column("sentence", TEXT, "What was done or is asked, with the numbers."),
+            Column("evidence", TEXT, "JSON: the numbers behind the sentence."),
+            Column("run_id", TEXT, "The run that wrote it."),
+        ),
+        key=("episode_id", "answer", "at_utc"),
     ),
 )
 

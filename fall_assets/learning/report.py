@@ -6,9 +6,7 @@ them. The page holds no script and loads nothing; every word that comes from dat
 
 from __future__ import annotations
 
-import base64
-import html
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -17,6 +15,10 @@ from fall_assets.learning.calibration import NOTE, Calibration
 from fall_assets.learning.contact_sheets import Sheet
 from fall_assets.learning.leakage import Leakage
 from fall_assets.learning.metrics import Row
+from fall_assets.markup import document
+from fall_assets.markup import picture as _picture
+from fall_assets.markup import table as _table
+from fall_assets.markup import text as _text
 
 _TWINS = 20
 
@@ -126,11 +128,7 @@ def html_report(evaluation: Evaluation) -> str:
         ]
     parts.append(_sheets(evaluation))
     body = "\n".join(part for part in parts if part)
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f"<title>{_text(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n{body}\n"
-        "</body>\n</html>\n"
-    )
+    return document(title, body, _STYLE)
 
 
 def headline(row: Row) -> str:
@@ -307,26 +305,10 @@ def _sheets(evaluation: Evaluation) -> str:
     return "\n".join(parts)
 
 
-def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table; cells are HTML already."""
-    head = "".join(f"<th>{_text(name)}</th>" for name in columns)
-    body = "\n".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
-    return f'<div class="wide"><table><tr>{head}</tr>\n{body}</table></div>'
-
-
-def _picture(png: bytes, name: str) -> str:
-    content = base64.b64encode(png).decode("ascii")
-    return f'<img alt="{_text(name)}" src="data:image/png;base64,{content}">'
-
-
 def _cell(value: Any) -> str:
     if value is None:
         return ""
     return _text(f"{value:.3f}" if isinstance(value, float) else value)
-
-
-def _text(value: Any) -> str:
-    return html.escape(str(value), quote=True)
 
 
 _STYLE = (

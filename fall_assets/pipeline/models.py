@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fall_assets.errors import PermanentFailureError
@@ -15,15 +16,15 @@ if TYPE_CHECKING:
 
 def tracking(site: Site) -> Tracking:
     """The site's tracking store and registry. Loads MLflow."""
-    return _tracking(site.tracking_uri, site)
+    return _tracking(site.tracking_uri, site.mlflow_root)
 
 
 @functools.lru_cache(maxsize=8)
-def _tracking(uri: str, site: Site) -> Tracking:
+def _tracking(uri: str, root: Path) -> Tracking:
     from fall_assets.learning.tracking import Tracking
 
-    site.mlflow_root.mkdir(parents=True, exist_ok=True)
-    return Tracking(uri, site.mlflow_root / "artifacts")
+    root.mkdir(parents=True, exist_ok=True)
+    return Tracking(uri, root / "artifacts")
 
 
 def champion(site: Site) -> tuple[Detector, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import dataclass
 from datetime import date
@@ -22,8 +21,10 @@ from fall_assets.labelling.queue import (
 )
 from fall_assets.lake.registry import table
 from fall_assets.learning.windows import segment_tracks
+from fall_assets.pipeline.answers import wanted_cameras
 from fall_assets.pipeline.models import champion, tracking
 from fall_assets.pipeline.serving import detector_of, rows_of, serving_on
+from fall_assets.pipeline.training_sets import load_training_set
 from fall_assets.pipeline.work import Work
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ some hundred. Half are those that models or staff point at, half are spread over
 
 SECOND_OPINIONS_PER_DAY = 100
 """Pieces of a day that another version scores where the lake holds no scores of it."""
+
+COVERED_PER_CAMERA = 200
+"""Windows of each camera that stand for what the champion learned from."""
 
 
 def label_automatically(work: Work, day: date) -> pl.DataFrame:
@@ -63,7 +67,8 @@ def build_review_queue(work: Work) -> pl.DataFrame:
     leaves at most `CANDIDATES_PER_DAY` pieces; of older days only what people labelled counts, and
     what the champion learned from. So the cost grows with people's work and not with the history
     of footage. Without a champion the queue is ranked by what is unlike the labelled footage
-    alone. A piece whose file is gone is not in it.
+    alone. A piece whose file is gone is not in it. Cameras of which labels are wanted because of
+    an open drift come first with what they saw since its first day (`pipeline.answers`).
 
     Two versions are compared: the champion and the newest other version of the registry with the
     same feature set (the challenger, else the one before). Where `predictions` does not hold the
@@ -82,7 +87,7 @@ def build_review_queue(work: Work) -> pl.DataFrame:
             settings,
             covered=_learned_from(work, models),
             rooms=dict(lake.read("cameras", columns=["camera_id", "room"]).iter_rows()),
-            drifted=_drifted(work, models),
+            drifted=wanted_cameras(work),
             feedback=feedback,
             labelled=_labelled(work),
             threshold=models.threshold,
@@ -222,26 +227,28 @@ def _feedback(work: Work, days: list[date]) -> pl.DataFrame:
 
 
 def _learned_from(work: Work, models: _Models) -> pl.DataFrame | None:
-    """Windows that the champion learned from: what is covered of days that are not read."""
-    if models.newest is None:
+    """Windows that the champion learned from: what is covered of days that are not read.
+
+    Of its training set's segments, at most `COVERED_PER_CAMERA` windows of each camera.
+    """
+    known = work.lake.read("registered_model", columns=["model_version", "training_set_id"])
+    sets = known.filter(pl.col("model_version") == pl.lit(models.newest))["training_set_id"]
+    here = work.lake.read("training_set", columns=["training_set_id"])["training_set_id"]
+    if sets.is_empty() or sets[-1] not in here:
         return None
+    training_set = load_training_set(work, sets[-1])
+    clips = training_set.columns(("day", "video_id")).unique()
     rows = work.lake.read(
-        "drift_reference", columns=list(FIGURES), where=pl.col("model_version") == models.newest
+        "features",
+        days=clips["day"].unique().sort().to_list(),
+        columns=["camera_id", "video_id", "window", *FIGURES],
+        where=(pl.col("feature_set") == training_set.row["feature_set"])
+        & pl.col("video_id").is_in(clips["video_id"].unique().to_list()),
     )
-    return rows if rows.height else None
-
-
-def _drifted(work: Work, models: _Models) -> list[str]:
-    """Cameras of the champion's newest drift report."""
-    days = work.lake.days("drift_report")
-    if models.newest is None or not days:
-        return []
-    newest = work.lake.read(
-        "drift_report",
-        days=[max(days)],
-        where=(pl.col("model_version") == models.newest) & pl.col("drifted"),
-    )
-    return sorted({camera for text in newest["cameras"] for camera in json.loads(text)})
+    # The order of a hash is the same each time and has nothing to do with what is in the window.
+    order = pl.struct("video_id", "window").hash(seed=0)
+    chosen = rows.sort(order).group_by("camera_id", maintain_order=True).head(COVERED_PER_CAMERA)
+    return chosen.select(FIGURES) if chosen.height else None
 
 
 def _labelled(work: Work) -> dict[tuple[str, int], float]:

@@ -27,6 +27,7 @@ class SiteResource(dg.ConfigurableResource[Any]):
             settings=read_settings(Path(self.config)) if self.config else SiteSettings(),
             webhook_url=site_from_environment().webhook_url,
             owner_webhook_url=site_from_environment().owner_webhook_url,
+            technician_urls=site_from_environment().technician_urls,
         )
 
     def lake(self) -> Lake:

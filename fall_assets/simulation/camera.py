@@ -6,7 +6,7 @@ light (`render.py`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -103,6 +103,18 @@ def place(view: View, room: Room, width: int, height: int, rng: np.random.Genera
         (middle[0] + 0.35 * jitter[2], middle[1] + 0.4 + 0.25 * jitter[3], 0.0),
         96.0 + 4.0 * jitter[4], width, height, 3.0 * jitter[5],
     )  # fmt: skip
+
+
+def turned(camera: Camera, degrees: float, roll_deg: float = 0.0) -> Camera:
+    """The camera turned to the right about a vertical axis, and about its own."""
+    angle = -np.deg2rad(degrees)
+    x, y, z = np.subtract(camera.target, camera.position)
+    target = (
+        camera.position[0] + float(np.cos(angle) * x - np.sin(angle) * y),
+        camera.position[1] + float(np.sin(angle) * x + np.cos(angle) * y),
+        camera.position[2] + float(z),
+    )
+    return replace(camera, target=target, roll_deg=camera.roll_deg + roll_deg)
 
 
 def place_anywhere(

@@ -10,23 +10,44 @@ import csv
 import io
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, date, datetime, time, timedelta
 from fractions import Fraction
 from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
 from fall_assets.errors import PassingFailureError, PermanentFailureError
 from fall_assets.simulation.body import INDEX, Body
-from fall_assets.simulation.camera import Camera, View, place
-from fall_assets.simulation.motions import FALLS, ORDINARY, VISIT, Performance, perform
+from fall_assets.simulation.camera import Camera, View, place, turned
+from fall_assets.simulation.changes import (
+    KINDS,
+    Change,
+    Now,
+    filmed_by,
+    is_night,
+    lit_by,
+    now,
+    staff_share,
+    truth,
+    visitors,
+)
+from fall_assets.simulation.motions import (
+    FALL_FROM_WHEELCHAIR,
+    FALLS,
+    ORDINARY,
+    ROLL,
+    VISIT,
+    Performance,
+    Style,
+    perform,
+)
 from fall_assets.simulation.room import Room
 from fall_assets.simulation.zones import seen_zones
 
@@ -47,7 +68,10 @@ _VIEWS: Final[tuple[View, ...]] = ("level", "ceiling", "corner", "level", "corne
 _BAD_KINDS: Final = ("empty", "truncated", "text")
 
 # Streams of randomness, so that a change in one leaves the others as they were.
-_ROOMS, _PLAN, _SCENES, _PICTURES, _TELEMETRY, _PEOPLE = range(6)
+_ROOMS, _PLAN, _SCENES, _PICTURES, _TELEMETRY, _PEOPLE, _CHANGES, _WEATHER = range(8)
+
+# Fields that came later: a hospital that was made before them has their usual values.
+_LATER: Final = ("changes", "views", "hours", "drawn_width")
 
 
 class LandingInUseError(PermanentFailureError):
@@ -62,6 +86,11 @@ class HospitalSpec:
     of several days `changed_cameras` cameras record at `changed_width` x `changed_height`, darker
     and noisier: the drift. `bad_files` unusable files are spread over the days. `fall_share` of
     the scenes hold a fall, `visit_share` of the others a visit by staff.
+
+    `changes` are what else changes, for whom and when (`changes.py`). Scenes lie between the
+    `hours`, UTC. `views` are of the first cameras, and again of the next; the second of each round
+    shares its neighbour's room. Pictures wider than `drawn_width` are drawn that wide and scaled
+    up; 0 draws them as they are.
     """
 
     seed: int = 7
@@ -80,6 +109,10 @@ class HospitalSpec:
     fall_share: float = 0.45
     visit_share: float = 0.25
     layout: Literal["default", "frigate"] = "default"
+    changes: tuple[Change, ...] = ()
+    hours: tuple[int, int] = (7, 21)
+    views: tuple[View, ...] = _VIEWS
+    drawn_width: int = 0
 
     def __post_init__(self) -> None:
         problems = [
@@ -99,14 +132,61 @@ class HospitalSpec:
             (any(side < 64 or side % 2 for side in
                  (self.width, self.height, self.changed_width, self.changed_height)),
              "width and height must be even and at least 64"),
+            (not 0 <= self.hours[0] < self.hours[1] <= 24, "hours must be two of 0 to 24"),
+            (not self.views, "views must name a view"),
+            (self.drawn_width % 16 != 0 or self.drawn_width < 0,
+             "drawn_width must be a multiple of 16, or 0"),
         ]  # fmt: skip
         for wrong, message in problems:
             if wrong:
                 raise ValueError(f"HospitalSpec: {message}")
+        self._check_changes()
+
+    def _check_changes(self) -> None:
+        """Refuse changes of cameras that are not there, or that see only half of a room."""
+        rooms = _rooms(self)
+        for change in self.changes:
+            known = [camera_id(camera) for camera in range(self.cameras)]
+            if unknown := sorted(set(change.cameras) - set(known)):
+                raise ValueError(
+                    f"HospitalSpec: {change.kind} changes {', '.join(unknown)}; there are "
+                    f"{', '.join(known)}"
+                )
+            for camera, room in enumerate(rooms):
+                beside = [known[other] for other in range(self.cameras) if rooms[other] == room]
+                if KINDS[change.kind].of_room and change.sees(known[camera]) != change.sees(
+                    beside[0]
+                ):
+                    raise ValueError(
+                        f"HospitalSpec: {change.kind} happens in a room: name all of its cameras, "
+                        f"{', '.join(beside)}"
+                    )
 
     def as_json(self) -> dict[str, object]:
-        """The fields as JSON values."""
-        return asdict(self) | {"first_day": self.first_day.isoformat()}
+        """The fields as JSON values; later ones only where they are not as usual."""
+        usual = {field.name: field.default for field in fields(self)}
+        kept = {
+            name: value
+            for name, value in asdict(self).items()
+            if name not in _LATER or getattr(self, name) != usual[name]
+        }
+        if "changes" in kept:
+            kept["changes"] = [change.as_json() for change in self.changes]
+        for name in ("hours", "views"):
+            if name in kept:
+                kept[name] = list(kept[name])
+        return kept | {"first_day": self.first_day.isoformat()}
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> HospitalSpec:
+        """What `as_json` gave; raises ValueError, TypeError or KeyError for anything else."""
+        given = dict(row) | {"first_day": date.fromisoformat(row["first_day"])}
+        if "changes" in given:
+            given["changes"] = tuple(Change.from_json(one) for one in given["changes"])
+        for name in ("hours", "views"):
+            if name in given:
+                given[name] = tuple(given[name])
+        return cls(**given)
 
 
 @dataclass(frozen=True)
@@ -132,6 +212,7 @@ class Happening:
     start: datetime
     programme: str
     visit: bool
+    visitors: int = 0
 
     @property
     def event(self) -> str:
@@ -155,10 +236,13 @@ def generate(
     *,
     workers: int = 2,
     progress: Callable[[int, int], None] | None = None,
+    like: Path | None = None,
 ) -> HospitalSummary:
     """Write the hospital's footage, labels, cameras and telemetry below `landing`.
 
     Segments that are there already are kept, so a run that was cut off goes on where it stopped.
+    `like` is the landing folder of another simulated hospital: films of it in which nothing differs
+    are linked, not drawn again.
     `progress` gets segments done and segments in all. Files appear under their name only when they
     are complete. Raises LandingInUseError where `landing` holds anything else, PassingFailureError
     where a worker process died.
@@ -182,6 +266,8 @@ def generate(
     for number in range(spec.bad_files):
         _write_bad(spec, landing, number)
 
+    if like is not None:
+        _link_alike(spec, landing, Path(like), segments)
     missing = [one for one in segments if not (landing / one.path).is_file()]
     missing.sort(key=lambda one: (one.camera, one.changed, one.path))
     done = len(segments) - len(missing)
@@ -195,11 +281,24 @@ def generate(
         segments=len(segments),
         made=len(missing),
         fall_segments=len(fall_files),
-        falls=sum(scene.programme in FALLS for scene in scenes),
+        falls=sum(scene.programme in (*FALLS, FALL_FROM_WHEELCHAIR) for scene in scenes),
         labels=labels,
         bad_files=spec.bad_files,
         footage_s=len(segments) * spec.segment_s,
     )
+
+
+def truth_of(landing: Path) -> list[dict[str, Any]]:
+    """What changes in the hospital of a landing folder, as `changes.truth` tells it.
+
+    Raises PermanentFailureError where there is no simulated hospital.
+    """
+    try:
+        found = json.loads((landing / MANIFEST).read_text())
+        spec = HospitalSpec.from_json(found["spec"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise PermanentFailureError(f"{landing} holds no simulated hospital ({error})") from error
+    return truth(spec.changes, spec.first_day, [camera_id(n) for n in range(spec.cameras)])
 
 
 # The plan: who, where, when.
@@ -218,7 +317,7 @@ def _rooms(spec: HospitalSpec) -> list[int]:
     """The room of each camera: the second of every five shares its neighbour's."""
     rooms: list[int] = []
     for camera in range(spec.cameras):
-        shares = camera % len(_VIEWS) == 1
+        shares = camera % len(spec.views) == 1
         rooms.append(rooms[-1] if shares else (rooms[-1] + 1 if rooms else 0))
     return rooms
 
@@ -249,8 +348,44 @@ def plan(spec: HospitalSpec) -> list[Happening]:
             visited = bool(rng.random() < spec.visit_share)
             visited = visited and programme in ("lie_still", "sit_still", "stand", "leave_bed")
             start = _start(spec, day, slot, float(rng.random()))
-            scenes.append(Happening(room, day, slot, start, programme, visited))
+            scene = Happening(room, day, slot, start, programme, visited)
+            scenes.append(_otherwise(spec, scene) if spec.changes else scene)
     return scenes
+
+
+def _otherwise(spec: HospitalSpec, scene: Happening) -> Happening:
+    """The scene under the changes of its room: who does what, and who visits."""
+    present = _of_room(spec, scene.room, scene.day)
+    draws = np.random.default_rng(
+        [spec.seed, _CHANGES, scene.room, scene.day.toordinal(), scene.slot]
+    ).random(8)
+    programme, visited = scene.programme, scene.visit
+    lively = programme in ("lie_still", "sit_still", "stand")
+    if "night" in present and is_night(scene.start) and draws[0] < 0.6 * present.size("night"):
+        if programme in ORDINARY:
+            programme = "leave_bed" if draws[1] < 0.25 else "lie_still"
+    elif "children" in present and lively and draws[2] < 0.6 * present.grown("children"):
+        programme = "stroll"
+    in_bed = programme in ("lie_still", "leave_bed", "out_of_bed", "lie_down", "lie_fast", EMPTY)
+    wheeled = draws[3] < present.size("wheelchairs") * present.grown("wheelchairs")
+    if wheeled and not in_bed:
+        programme = FALL_FROM_WHEELCHAIR if programme in FALLS else ROLL
+    if programme not in (scene.programme, ROLL):
+        visited = visited and programme in ("lie_still", "leave_bed")
+    visited = visited and bool(draws[4] < staff_share(present, scene.start))
+    guests = 0 if programme == EMPTY else visitors(present, scene.start, draws[5:7].tolist())
+    return replace(scene, programme=programme, visit=visited, visitors=guests)
+
+
+def _of_room(spec: HospitalSpec, room: int, day: date) -> Now:
+    """The changes that happen in a room."""
+    cameras = [camera_id(number) for number, one in enumerate(_rooms(spec)) if one == room]
+    return now([one for one in spec.changes if KINDS[one.kind].of_room], cameras, day)
+
+
+def _of_camera(spec: HospitalSpec, camera: int, day: date) -> Now:
+    """All changes that a camera sees."""
+    return now(spec.changes, [camera_id(camera)], day)
 
 
 def _cycle(names: Sequence[str], rng: np.random.Generator) -> Iterator[str]:
@@ -259,9 +394,10 @@ def _cycle(names: Sequence[str], rng: np.random.Generator) -> Iterator[str]:
 
 
 def _start(spec: HospitalSpec, day: date, slot: int, share: float) -> datetime:
-    """A start inside the slot: from 7 to 21 o'clock, or all day where that is too short."""
-    step = 14 * 3600 / max(1, spec.segments_per_day)
-    first = 7 * 3600
+    """A start inside the slot, in the hospital's hours, or all day where they are too short."""
+    begin, end = spec.hours
+    step = (end - begin) * 3600 / max(1, spec.segments_per_day)
+    first = begin * 3600
     if step < spec.segment_s + 60:
         step, first = 22 * 3600 / spec.segments_per_day, 0
     second = first + slot * step + share * (step - spec.segment_s - 30)
@@ -280,21 +416,30 @@ def _path(spec: HospitalSpec, camera: int, at: datetime) -> str:
     return _LAYOUTS[spec.layout].format(camera=camera_id(camera), at=at)
 
 
-def _room(spec: HospitalSpec, room: int) -> Room:
+def _room(spec: HospitalSpec, room: int, present: Now | None = None) -> Room:
+    """A room, as it was built or as it is under the changes."""
     rng = np.random.default_rng([spec.seed, _ROOMS, room])
-    return Room(
+    built = Room(
         width_m=round(float(rng.uniform(5.1, 5.8)), 2),
         depth_m=round(float(rng.uniform(5.4, 5.9)), 2),
         height_m=round(float(rng.uniform(2.8, 3.1)), 2),
         bed_left=bool(rng.random() < 0.5),
         bed_gap_m=round(float(rng.uniform(0.25, 0.5)), 2),
     )
+    if present is None:
+        return built
+    if "furniture" in present:
+        # The door stays where it is.
+        built = replace(
+            built, bed_left=not built.bed_left, door_left=not built.bed_left, paint=room
+        )
+    return replace(built, curtains_drawn="curtains" in present)
 
 
 def _camera(spec: HospitalSpec, camera: int, width: int, height: int) -> Camera:
     rng = np.random.default_rng([spec.seed, _ROOMS, 1000 + camera])
     room = _room(spec, _rooms(spec)[camera])
-    return place(_VIEWS[camera % len(_VIEWS)], room, width, height, rng)
+    return place(spec.views[camera % len(spec.views)], room, width, height, rng)
 
 
 @dataclass(frozen=True)
@@ -310,11 +455,17 @@ def _people(spec: HospitalSpec, scene: Happening) -> list[_Person]:
     if scene.programme == EMPTY:
         return []
     rng = np.random.default_rng([spec.seed, _SCENES, scene.room, scene.day.toordinal(), scene.slot])
-    room = _room(spec, scene.room)
+    present = _of_room(spec, scene.room, scene.day) if spec.changes else Now()
+    room = _room(spec, scene.room, present)
     patient = int(rng.integers(3))
     looks = (spec.seed, _PEOPLE, scene.room, patient)
     body = _body(np.random.default_rng(looks))
-    acted = perform(scene.programme, body, room, rng, spec.segment_s)
+    style = None
+    child = np.random.default_rng((*looks, _CHANGES)).random(3)
+    if child[0] < present.size("children") * present.grown("children"):
+        body = Body(height_m=1.0 + 0.4 * float(child[1]), child=True)
+        style = Style(pace=0.9 + 0.5 * float(child[2]), stoop=0.0, swing=1.2, sway=1.8, tempo=0.75)
+    acted = perform(scene.programme, body, room, rng, spec.segment_s, style=style)
     people = [_Person(f"patient-{scene.room + 1:02d}{'abc'[patient]}", acted, looks, staff=False)]
     if scene.visit:
         number = int(rng.integers(4))
@@ -324,6 +475,19 @@ def _people(spec: HospitalSpec, scene: Happening) -> list[_Person]:
         body = Body(height_m=float(np.random.default_rng(looks).uniform(1.58, 1.88)))
         acted = perform(VISIT, body, room, rng, spec.segment_s, towards=towards)
         people.append(_Person(f"staff-{number + 1:02d}", acted, looks, staff=True))
+    for guest in range(scene.visitors):
+        looks = (spec.seed, _PEOPLE, 6000, scene.day.toordinal() * 3 + guest)
+        body = Body(height_m=float(np.random.default_rng(looks).uniform(1.55, 1.90)))
+        style = Style(pace=0.9, stoop=3.0, swing=0.9, sway=1.0)
+        acted = perform(
+            "stand" if rng.random() < 0.7 else "stroll",
+            body,
+            room,
+            rng,
+            spec.segment_s,
+            style=style,
+        )
+        people.append(_Person(f"visitor-{guest + 1:02d}", acted, looks, staff=False))
     return people
 
 
@@ -350,7 +514,7 @@ def _csv(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> bytes:
 def _cameras_csv(spec: HospitalSpec) -> bytes:
     rows = [
         (camera_id(camera), f"ward-{'ab'[room % 2]}", f"room-{room + 1:02d}",
-         _VIEWS[camera % len(_VIEWS)], "")
+         spec.views[camera % len(spec.views)], "")
         for camera, room in enumerate(_rooms(spec))
     ]  # fmt: skip
     return _csv(("camera_id", "ward", "room", "view", "crop"), rows)
@@ -423,7 +587,10 @@ def _write(path: Path, content: bytes) -> None:
 def _claim(spec: HospitalSpec, landing: Path) -> None:
     """Mark the landing folder as this hospital's; refuse one that holds anything else."""
     manifest = landing / MANIFEST
-    wanted = {"format": _FORMAT, "spec": spec.as_json()}
+    wanted: dict[str, object] = {"format": _FORMAT, "spec": spec.as_json()}
+    if spec.changes:
+        cameras = [camera_id(camera) for camera in range(spec.cameras)]
+        wanted["truth"] = truth(spec.changes, spec.first_day, cameras)
     if manifest.is_file():
         try:
             found = json.loads(manifest.read_text())
@@ -477,12 +644,81 @@ def _render_all(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+@dataclass(frozen=True)
+class _Setting:
+    """In which size and at what rate a segment is recorded; and in which size it is drawn."""
+
+    width: int
+    height: int
+    fps: int
+    drawn: tuple[int, int]
+
+
+def _setting(spec: HospitalSpec, segment: _Segment, present: Now) -> _Setting:
+    width = spec.changed_width if segment.changed else spec.width
+    height = spec.changed_height if segment.changed else spec.height
+    if "resolution" in present:
+        # 16 to 9, in even numbers.
+        height = int(present.size("resolution")) // 2 * 2
+        width = round(height * 8 / 9) * 2
+    fps = int(present.size("frame_rate", spec.fps))
+    drawn = width, height
+    if 0 < spec.drawn_width < width:
+        drawn = spec.drawn_width, round(spec.drawn_width * height / width / 2) * 2
+    return _Setting(width, height, fps, drawn)
+
+
 @lru_cache(maxsize=2)
-def _scene(spec: HospitalSpec, camera: int, width: int, height: int) -> Scene:
+def _scene(spec: HospitalSpec, camera: int, width: int, height: int, present: Now) -> Scene:
     from fall_assets.simulation.render import Scene
 
     room = _rooms(spec)[camera]
-    return Scene(_room(spec, room), _camera(spec, camera, width, height), spec.seed * 1000 + room)
+    seen = _camera(spec, camera, width, height)
+    if "knock" in present:
+        degrees = present.size("knock") * present.grown("knock")
+        seen = turned(seen, degrees, degrees / 3)
+    return Scene(_room(spec, room, present), seen, spec.seed * 1000 + room)
+
+
+def _shaping(present: Now) -> Now:
+    """Those changes that make another scene of an empty room."""
+    kinds = ("knock", "furniture", "curtains")
+    return Now(tuple(one for one in present.sizes if one[0] in kinds))
+
+
+def _link_alike(
+    spec: HospitalSpec, landing: Path, like: Path, segments: Sequence[_Segment]
+) -> None:
+    """Link the other hospital's films of the same scenes under the same changes."""
+    try:
+        other = HospitalSpec.from_json(json.loads((like / MANIFEST).read_text())["spec"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise PermanentFailureError(
+            f"{like} holds no simulated hospital whose films could be used ({error})"
+        ) from error
+    if replace(spec, changes=other.changes, days=other.days) != other:
+        raise PermanentFailureError(
+            f"{like} holds a hospital that differs in more than its days and changes: its films "
+            "cannot be used"
+        )
+    scenes = {(scene.room, scene.day, scene.slot): scene for scene in plan(other)}
+    for segment in segments:
+        scene = segment.scene
+        path = landing / segment.path
+        alike = (
+            scenes.get((scene.room, scene.day, scene.slot)) == scene
+            and segment.changed == _changed(other, segment.camera, scene.day)
+            and _of_camera(spec, segment.camera, scene.day)
+            == _of_camera(other, segment.camera, scene.day)
+            and (like / segment.path).is_file()
+        )
+        if alike and not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(like / segment.path, path)
+            except OSError:
+                # Another file system, or one without links.
+                _write(path, (like / segment.path).read_bytes())
 
 
 def _sensor(spec: HospitalSpec, segment: _Segment, rng: np.random.Generator) -> Sensor:
@@ -507,21 +743,35 @@ def _frames(spec: HospitalSpec, segment: _Segment) -> Iterator[Picture]:
     """The segment's frames as I420, one by one."""
     from fall_assets.simulation.render import Exposure
 
-    width = spec.changed_width if segment.changed else spec.width
-    height = spec.changed_height if segment.changed else spec.height
-    scene = _scene(spec, segment.camera, width, height)
+    present = _of_camera(spec, segment.camera, segment.scene.day) if spec.changes else Now()
+    setting = _setting(spec, segment, present)
+    scene = _scene(spec, segment.camera, *setting.drawn, _shaping(present))
     rng = np.random.default_rng(
         [spec.seed, _PICTURES, segment.camera, segment.scene.day.toordinal(), segment.scene.slot]
     )
-    sensor = Exposure(_sensor(spec, segment, rng), width, height, rng)
-    times = np.arange(round(spec.segment_s * spec.fps)) / spec.fps
+    sensor = filmed_by(present, _sensor(spec, segment, rng))
+    weather = np.random.default_rng([spec.seed, _WEATHER, segment.scene.day.toordinal()]).random()
+    light = lit_by(present, segment.scene.start, float(weather))
+    lit = None
+    if light is not None:
+        scene, lit = scene.lit(light)
+    exposed = Exposure(sensor, setting.width, setting.height, rng, lit)
+    times = np.arange(round(spec.segment_s * setting.fps)) / setting.fps
     people = [
         (one.performance.body, _clothes(one), one.performance.joints(times))
         for one in _people(spec, segment.scene)
     ]
+    wheels = [
+        places
+        for one in _people(spec, segment.scene)
+        if (places := one.performance.wheelchair_at(times)) is not None
+    ]
     for number in range(len(times)):
-        yield sensor(
-            scene.frame([(body, clothes, joints[number]) for body, clothes, joints in people])
+        yield exposed(
+            scene.frame(
+                [(body, clothes, joints[number]) for body, clothes, joints in people],
+                [places[number] for places in wheels],
+            )
         )
 
 
@@ -532,7 +782,9 @@ def _render(spec: HospitalSpec, landing: Path, segment: _Segment) -> str:
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
-        encode(landing / segment.path, _frames(spec, segment), spec.fps)
+        present = _of_camera(spec, segment.camera, segment.scene.day)
+        fps = _setting(spec, segment, present).fps
+        encode(landing / segment.path, _frames(spec, segment), fps)
     finally:
         cv2.setNumThreads(before)
     return segment.path

@@ -88,6 +88,13 @@ for key points only."""
 VISIT: Final = "visit"
 """The programme of staff: come in, go to the bed or the patient, help, leave."""
 
+ROLL: Final = "roll"
+FALL_FROM_WHEELCHAIR: Final = "from_wheelchair"
+WHEELED: Final = (ROLL, FALL_FROM_WHEELCHAIR)
+"""Programmes in a wheelchair: roll about, and fall out of it."""
+
+WHEELCHAIR_SEAT_M: Final = 0.50
+
 Keys = Sequence[tuple[float, Mapping[str, float]]]
 
 
@@ -103,12 +110,16 @@ class Interval:
 
 @dataclass(frozen=True)
 class Performance:
-    """What one person did: body, parameters (samples, len(PARAMETERS)) at `rate_hz`, labels."""
+    """What one person did: body, parameters (samples, len(PARAMETERS)) at `rate_hz`, labels.
+
+    `wheelchair` is where the person's wheelchair is, x, y (m) and yaw (rad), shape (samples, 3).
+    """
 
     body: Body
     parameters: Array
     rate_hz: float
     intervals: tuple[Interval, ...]
+    wheelchair: Array | None = None
 
     @property
     def duration_s(self) -> float:
@@ -122,11 +133,18 @@ class Performance:
 
     def at(self, times_s: Array) -> Array:
         """Parameters at those times, linear between samples, held at the ends."""
-        place = np.clip(times_s * self.rate_hz, 0, len(self.parameters) - 1)
+        return self._between(self.parameters, times_s)
+
+    def wheelchair_at(self, times_s: Array) -> Array | None:
+        """Where the wheelchair is at those times, shape (times, 3); None where there is none."""
+        return None if self.wheelchair is None else self._between(self.wheelchair, times_s)
+
+    def _between(self, rows: Array, times_s: Array) -> Array:
+        place = np.clip(times_s * self.rate_hz, 0, len(rows) - 1)
         low = np.floor(place).astype(np.int64)
-        high = np.minimum(low + 1, len(self.parameters) - 1)
+        high = np.minimum(low + 1, len(rows) - 1)
         share = (place - low)[:, None]
-        mixed: Array = self.parameters[low] * (1 - share) + self.parameters[high] * share
+        mixed: Array = rows[low] * (1 - share) + rows[high] * share
         return mixed
 
     def joints(self, times_s: Array) -> Array:
@@ -192,7 +210,8 @@ class Performer:
     """Acts in a room, one act after the other; `performance` gives the result.
 
     `start` names the posture at the beginning: "stand" on the free floor, "sit" on the chair,
-    "lie" in bed, or "corridor" outside, out of sight (then `come_in` is the first act).
+    "lie" in bed, "wheelchair" in one on the free floor, or "corridor" outside, out of sight (then
+    `come_in` is the first act).
     """
 
     def __init__(
@@ -201,7 +220,7 @@ class Performer:
         room: Room,
         rng: np.random.Generator,
         *,
-        start: Literal["stand", "sit", "lie", "corridor"] = "stand",
+        start: Literal["stand", "sit", "lie", "corridor", "wheelchair"] = "stand",
         style: Style | None = None,
         rate_hz: float = RATE_HZ,
         mattress_m: float = MATTRESS_M,
@@ -211,6 +230,8 @@ class Performer:
         self.style = style or Style.draw(rng)
         self._tempo = self.style.tempo
         self._rows: list[Array] = []
+        self._wheels: list[Array] = []
+        self._rides = start == "wheelchair"
         self._samples = 0
         self._intervals: list[tuple[int, int, str, str | None]] = []
         self._now = np.zeros(len(PARAMETERS))
@@ -228,6 +249,11 @@ class Performer:
             self._set(self._in_bed())
             self._set(self._bed_turn())
             self._on = "bed"
+        elif start == "wheelchair":
+            x, y = room.spot(rng)
+            self._set(self._seated(WHEELCHAIR_SEAT_M))
+            self._set({"x": x, "y": y, "yaw": float(rng.uniform(-math.pi, math.pi))})
+            self._on = "chair"
         else:
             x, y = room.corridor
             self._set({"x": x, "y": y, "yaw": math.pi / 2})
@@ -257,7 +283,10 @@ class Performer:
                 intervals[-1] = Interval(before.start_s, end, label, zone)
             else:
                 intervals.append(Interval(start, end, label, zone))
-        return Performance(self.body, rows[:wanted], self.rate_hz, tuple(intervals))
+        wheels = None
+        if self._wheels:
+            wheels = _smooth(np.concatenate(self._wheels), 0.05 * self.rate_hz)[:wanted]
+        return Performance(self.body, rows[:wanted], self.rate_hz, tuple(intervals), wheels)
 
     def wait(self, seconds: float) -> None:
         """Stay as it is for that long: breathing, swaying, small movements of head and arms."""
@@ -297,6 +326,33 @@ class Performer:
         rows[:, INDEX["y"]] = self._now[INDEX["y"]] + away_y * gone / distance
         self._append(rows)
         self._name("walking", None, since=began)
+
+    def roll_to(self, x: float, y: float) -> None:
+        """In a wheelchair: turn to the place and roll there, pushing the wheels by hand."""
+        away_x, away_y = x - self._now[INDEX["x"]], y - self._now[INDEX["y"]]
+        distance = math.hypot(away_x, away_y)
+        if distance < 0.2:
+            return
+        began = self._samples
+        angle = self._nearest_yaw(math.atan2(away_y, away_x)) - self._now[INDEX["yaw"]]
+        turning = minimum_jerk(self._share(max(0.4, abs(angle) / np.deg2rad(90))))
+        rows = np.repeat(self._now[None], len(turning), axis=0)
+        rows[:, INDEX["yaw"]] += angle * turning
+        self._append(rows)
+        pace = float(self.rng.uniform(0.45, 0.9))
+        way = self._share(distance / pace + 0.8)
+        gone = minimum_jerk(way)
+        rows = np.repeat(self._now[None], len(way), axis=0)
+        rows[:, INDEX["x"]] += away_x * gone
+        rows[:, INDEX["y"]] += away_y * gone
+        push = np.sin(2 * math.pi * self.rng.uniform(0.6, 1.0) * way * len(way) / self.rate_hz)
+        push *= np.minimum(1.0, 6 * np.minimum(way, 1 - way))
+        for side in ("left", "right"):
+            rows[:, INDEX[f"{side}_shoulder"]] += np.deg2rad(28) * push
+            rows[:, INDEX[f"{side}_elbow"]] -= np.deg2rad(18) * push
+        rows[:, INDEX["spine_flexion"]] += np.deg2rad(6) * push
+        self._append(rows)
+        self._name("sitting", "chair", since=began)
 
     def come_in(self, after_s: float = 0.0) -> None:
         """From the corridor through the doorway; nothing is named while it is out of sight."""
@@ -675,6 +731,7 @@ class Performer:
         chair (`out_of_bed`, `from_chair`) must be there already.
         """
         self._tempo = 1.0
+        self._rides = False
         if kind == "out_of_bed":
             self._fall_out_of_bed()
         elif kind == "from_chair":
@@ -1051,7 +1108,17 @@ class Performer:
     def _clock(self, seconds: float) -> Array:
         return np.arange(1, max(2, round(seconds * self.rate_hz)) + 1) / self.rate_hz
 
+    def _share(self, seconds: float) -> Array:
+        """From just above 0 to 1 in so many seconds of samples."""
+        time = self._clock(seconds)
+        share: Array = time / time[-1]
+        return share
+
     def _append(self, rows: Array) -> None:
+        if self._rides:
+            self._wheels.append(rows[:, [INDEX["x"], INDEX["y"], INDEX["yaw"]]])
+        elif self._wheels:
+            self._wheels.append(np.repeat(self._wheels[-1][-1:], len(rows), axis=0))
         self._rows.append(rows)
         self._samples += len(rows)
         self._now = rows[-1].copy()
@@ -1180,18 +1247,21 @@ def perform(
     style: Style | None = None,
     mattress_m: float = MATTRESS_M,
 ) -> Performance:
-    """Play one programme of `FALLS`, `ORDINARY`, both with `MORE_`, or `VISIT` for `duration_s`.
+    """Play a programme of `FALLS`, `ORDINARY`, both with `MORE_`, `WHEELED`, or `VISIT`.
 
-    A fall happens between a quarter and two thirds of the time where the duration allows (20 s
-    does). `towards` is where staff of a visit go. `style` is drawn where it is None;
+    It takes `duration_s`. A fall happens between a quarter and two thirds of it where the duration
+    allows (20 s does). `towards` is where staff of a visit go. `style` is drawn where it is None;
     `mattress_m` is the height of what one lies down on. Raises ValueError for an unknown programme.
     """
     if programme in FALLS or programme in MORE_FALLS:
         return _perform_fall(programme, body, room, rng, duration_s, rate_hz, style, mattress_m)
+    if programme in WHEELED:
+        falls = programme == FALL_FROM_WHEELCHAIR
+        return _perform_wheeled(falls, body, room, rng, duration_s, rate_hz, style)
     if programme == VISIT:
         return _perform_visit(body, room, rng, duration_s, rate_hz, towards)
     if programme not in (*ORDINARY, *MORE_ORDINARY):
-        known = ", ".join((*FALLS, *MORE_FALLS, *ORDINARY, *MORE_ORDINARY, VISIT))
+        known = ", ".join((*FALLS, *MORE_FALLS, *ORDINARY, *MORE_ORDINARY, *WHEELED, VISIT))
         raise ValueError(f"no programme {programme!r}; there are: {known}")
     u = rng.uniform
     start: Literal["stand", "sit", "lie", "corridor"] = {
@@ -1330,6 +1400,30 @@ def _perform_fall(
     elif end < 0.5 and one.time_s + 9 < duration_s:
         one.wait(u(2.5, 4.0))
         one.get_up_from_floor()
+        one.wait(duration_s)
+    return one.performance(duration_s)
+
+
+def _perform_wheeled(
+    falls: bool,
+    body: Body,
+    room: Room,
+    rng: np.random.Generator,
+    duration_s: float,
+    rate_hz: float,
+    style: Style | None,
+) -> Performance:
+    one = Performer(body, room, rng, start="wheelchair", style=style, rate_hz=rate_hz)
+    until = rng.uniform(0.25, 0.5) * duration_s if falls else duration_s
+    while one.time_s < until:
+        if rng.random() < 0.35:
+            one.wait(float(rng.uniform(0.5, 2.0)))
+        else:
+            one.roll_to(*room.spot(rng))
+    if falls:
+        one.fall("from_chair")
+        if rng.random() < 0.4:
+            one.stir(float(rng.uniform(1.5, 4.0)))
         one.wait(duration_s)
     return one.performance(duration_s)
 

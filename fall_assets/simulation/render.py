@@ -6,6 +6,7 @@ What belongs here: from geometry to frames, uint8 BGR as OpenCV has it. What doe
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -32,6 +33,9 @@ _MATERIALS: Final[Mapping[str, Colour]] = {
     "wood": (116, 150, 182), "seat": (128, 104, 66), "metal": (150, 150, 152),
     "window": (252, 248, 240), "curtain": (176, 196, 178),
 }  # fmt: skip
+
+_PAINTS: Final[tuple[Colour, ...]] = ((120, 190, 216), (190, 168, 128), (142, 186, 150))
+"""Colours of repainted walls: ochre, blue, green."""
 
 
 @dataclass(frozen=True)
@@ -74,17 +78,48 @@ class Clothes:
         )
 
 
+_WHEEL_M: Final = 0.30
+_TRACK_M: Final = 0.27
+_RIM: Final = np.linspace(0.0, 2 * np.pi, 24, endpoint=False)
+
+
 @dataclass(frozen=True)
 class Sensor:
     """What the camera does to light.
 
     `exposure` scales luma (1 is as drawn), `noise` is the standard deviation of luma noise in
-    levels of 255, `warmth` shifts colour towards yellow (positive) or blue, in levels.
+    levels of 255, `warmth` shifts colour towards yellow (positive) or blue, in levels. `contrast`
+    is the distance of luma from the middle grey that is left, `grey` takes colour away, `blur` is
+    the standard deviation of the lens's blur as a share of the picture's width.
     """
 
     exposure: float = 1.0
     noise: float = 2.5
     warmth: float = 0.0
+    contrast: float = 1.0
+    grey: bool = False
+    blur: float = 0.0
+
+
+@dataclass(frozen=True)
+class Light:
+    """How much light falls where; 1 is as drawn.
+
+    Attributes:
+        lamps: everywhere.
+        window: what the window adds beside it; less with the distance.
+        pane: the window's own brightness.
+        patch: what the sun adds on a patch of the floor.
+        patch_at: where the patch lies, from -1 (left) to 1.
+        fall_off: what is missing in the picture's corners where the camera itself gives the light.
+    """
+
+    lamps: float = 1.0
+    window: float = 0.0
+    pane: float = 1.0
+    patch: float = 0.0
+    patch_at: float = 0.0
+    fall_off: float = 0.0
 
 
 class Scene:
@@ -94,28 +129,81 @@ class Scene:
         self.room, self.camera = room, camera
         self.background, self.depth = _cast(room, camera, np.random.default_rng(seed))
 
-    def frame(self, figures: Sequence[tuple[Body, Clothes, Array]]) -> Picture:
-        """The room with people in it; each has joints of one moment, shape (joints, 3), m."""
+    def frame(
+        self,
+        figures: Sequence[tuple[Body, Clothes, Array]],
+        wheelchairs: Sequence[Array] = (),
+    ) -> Picture:
+        """The room with people in it; each has joints of one moment, shape (joints, 3), m.
+
+        A wheelchair is the place of its seat's middle and where it faces: x, y (m), yaw (rad).
+        """
         picture = self.background.copy()
         for _, _, joints in figures:
             _shadow(picture, self.camera, joints, self.depth)
+        for chair in wheelchairs:
+            _wheelchair(picture, self.depth, self.camera, chair, before=False)
         far_first = sorted(
             figures, key=lambda one: -float(self.camera.project(one[2])[1][JOINT["pelvis"]])
         )
         for body, clothes, joints in far_first:
             _draw(picture, self.depth, self.camera, body, clothes, joints)
+        for chair in wheelchairs:
+            _wheelchair(picture, self.depth, self.camera, chair, before=True)
         return picture
+
+    def lit(self, light: Light) -> tuple[Scene, NDArray[np.uint8]]:
+        """The scene with its window and floor under that light, and what it makes of all luma.
+
+        The latter are factors in 128ths, (height, width), for `Exposure`. People do not carry the
+        window's brightness or the patch of sun: those belong to the empty room.
+        """
+        room, camera = self.room, self.camera
+        hit = np.asarray(camera.position) + camera.rays() * self.depth[..., None]
+        window = np.array([room.width_m / 2, room.depth_m, 1.6])
+        # As the window's light falls off in the drawn room.
+        near = np.exp(np.sqrt(((hit - window) ** 2).sum(axis=-1)) / -2.6)
+        gain = light.lamps + light.window * near
+        own = np.ones(gain.shape)
+        x, y, z = hit[..., 0], hit[..., 1], hit[..., 2]
+        pane = (np.abs(y - room.depth_m) < 0.045) & (np.abs(x - window[0]) < 0.75)
+        pane &= (z > 1.05) & (z < 2.15) & (not room.curtains_drawn)
+        own[pane] = light.pane / gain[pane]
+        if light.patch:
+            aslant = x - window[0] - light.patch_at * (1.2 + 0.5 * (room.depth_m - 1.6 - y))
+            sunny = (z < 0.7) & (np.abs(aslant) < 0.6) & (np.abs(y - room.depth_m + 1.9) < 0.9)
+            own[sunny] += light.patch
+        if light.fall_off:
+            rows, columns = np.linspace(-1, 1, camera.height), np.linspace(-1, 1, camera.width)
+            gain -= light.fall_off * (rows[:, None] ** 2 + columns**2) / 2
+        scene = copy.copy(self)
+        scene.background = np.clip(self.background * own[..., None], 0, 255).astype(np.uint8)
+        return scene, np.clip(np.rint(128 * gain), 0, 255).astype(np.uint8)
 
 
 class Exposure:
     """Turns drawn frames into what a sensor gives: light, colour, and noise that changes.
 
-    The result is planar YUV 4:2:0 (I420), uint8 (height * 3 / 2, width), as encoders take it.
+    The result is planar YUV 4:2:0 (I420), uint8 (height * 3 / 2, width), as encoders take it. A
+    picture of another size is scaled to it, so that only the noise has the fine grain. `light` is
+    what `Scene.lit` gives for such pictures.
     """
 
-    def __init__(self, sensor: Sensor, width: int, height: int, rng: np.random.Generator) -> None:
+    def __init__(
+        self,
+        sensor: Sensor,
+        width: int,
+        height: int,
+        rng: np.random.Generator,
+        light: NDArray[np.uint8] | None = None,
+    ) -> None:
         self._rng, self._width, self._height = rng, width, height
+        self._light, self._grey, self._blur = light, sensor.grey, sensor.blur
+        strength = 1.0 if light is None else min(1.0, float(light.mean()) / 128)
+        away = strength * (np.arange(256) - 128)
+        self._tint = np.rint(128 + away).astype(np.uint8)
         luma = 16 + (np.arange(256) - 16) * sensor.exposure
+        luma = 126 + (luma - 126) * sensor.contrast
         self._luma = np.clip(luma, 16, 235).round().astype(np.uint8)
         spare = 2048
         # Rows of noise run on into each other, so any start in the reserve gives a new frame.
@@ -133,15 +221,47 @@ class Exposure:
         """One frame from uint8 BGR; draws the noise's place from the generator."""
         import cv2
 
-        frame = np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2YUV_I420), dtype=np.uint8)
+        frame = self._received(picture)
         start = int(self._rng.integers(self._spare))
         luma, colour = frame[: self._height], frame[self._height :]
         grain = self._grain[start : start + luma.size].reshape(luma.shape)
         cv2.add(cv2.LUT(luma, self._luma), grain, dst=luma, dtype=cv2.CV_8U)
+        if self._grey:
+            colour[:] = 128
+            return frame
         # The colour planes' shift must stay in place, so their noise only moves by whole rows.
         cv2.add(colour, self._colour[: colour.size].reshape(colour.shape), dst=colour,
                 dtype=cv2.CV_8U)  # fmt: skip
         return frame
+
+    def _received(self, picture: Picture) -> Picture:
+        """The picture under its light and through its lens as I420, in the sensor's size."""
+        import cv2
+
+        frame = np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2YUV_I420), dtype=np.uint8)
+        height, width = picture.shape[:2]
+        luma = frame[:height]
+        if self._light is not None:
+            cv2.multiply(luma, self._light, dst=luma, scale=1 / 128)
+            frame[height:] = cv2.LUT(frame[height:], self._tint)
+        planes = [luma, *frame[height:].reshape(2, height // 2, width // 2)]
+        if self._blur:
+            sigma = self._blur * width
+            planes = [
+                np.asarray(cv2.GaussianBlur(plane, (0, 0), max(size, 0.05)), np.uint8)
+                for plane, size in zip(planes, (sigma, sigma / 2, sigma / 2), strict=True)
+            ]
+        elif (height, width) == (self._height, self._width):
+            return frame
+        wide, high = self._width, self._height
+        planes = [
+            np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_LINEAR), np.uint8)
+            for plane, size in zip(
+                planes, ((wide, high), *[(wide // 2, high // 2)] * 2), strict=True
+            )
+        ]
+        whole: Picture = np.concatenate([plane.ravel() for plane in planes]).reshape(-1, wide)
+        return whole
 
 
 # The room.
@@ -170,6 +290,8 @@ def _cast(
     walls: Any = [(206, 214, 214), (198, 208, 196), (214, 208, 200), (190, 204, 214)]
     floors: Any = [(150, 160, 168), (128, 142, 150), (120, 148, 176), (160, 156, 146)]
     wall = np.asarray(walls[rng.integers(len(walls))], np.float32)
+    if room.paint is not None:
+        wall = np.asarray(_PAINTS[room.paint % len(_PAINTS)], np.float32)
     floor = np.asarray(floors[rng.integers(len(floors))], np.float32)
     texture = _texture(rng)
     rays = camera.rays(1 / finer).astype(np.float32)
@@ -529,3 +651,67 @@ def _shadow(picture: Picture, camera: Camera, joints: Array, depth: NDArray[np.f
     keep[depth[y0:y1, x0:x1] < float(away.min()) - 0.25] = 255
     view = picture[y0:y1, x0:x1]
     cv2.multiply(view, cv2.merge([keep, keep, keep]), dst=view, scale=1 / 255)
+
+
+def _wheelchair(
+    picture: Picture, depth: NDArray[np.float32], camera: Camera, chair: Array, *, before: bool
+) -> None:
+    """Draw the parts of a wheelchair behind its rider, or the wheel and arm rest `before` them."""
+    import cv2
+
+    x, y, yaw = chair
+    ahead = np.array([np.cos(yaw), np.sin(yaw), 0.0])
+    left = np.array([-np.sin(yaw), np.cos(yaw), 0.0])
+    up = np.array([0.0, 0.0, 1.0])
+    base = np.array([x, y, 0.0])
+    _, away = camera.project((base + 0.5 * up)[None])
+    if away[0] < 0.5:
+        return
+    eye = np.asarray(camera.position) - base
+    near_side = 1.0 if float(eye @ left) > 0 else -1.0
+    wheel = np.stack(
+        [base - 0.08 * ahead + _WHEEL_M * (np.cos(a) * ahead + np.sin(a) * up) + _WHEEL_M * up
+         for a in _RIM]
+    )  # fmt: skip
+    back = base - 0.22 * ahead
+    width = _TRACK_M * left
+    shapes: list[tuple[Array, Colour, float]] = []
+    if before:
+        sides = [near_side]
+        # Seen from behind the back rest hides the rider.
+        if float(eye @ ahead) < -0.5 * float(np.linalg.norm(eye[:2])):
+            shapes.append((np.stack([back - width + 0.45 * up, back + width + 0.45 * up,
+                                     back + width + 0.95 * up, back - width + 0.95 * up]),
+                           (70, 52, 40), 0.0))  # fmt: skip
+    else:
+        sides = [-near_side]
+        shapes.append((np.stack([back - width + 0.45 * up, back + width + 0.45 * up,
+                                 back + width + 0.95 * up, back - width + 0.95 * up]),
+                       (70, 52, 40), 0.0))  # fmt: skip
+        front = base + 0.25 * ahead
+        shapes.append((np.stack([back - width + 0.44 * up, back + width + 0.44 * up,
+                                 front + width + 0.44 * up, front - width + 0.44 * up]),
+                       (58, 44, 36), 0.0))  # fmt: skip
+    for side in sides:
+        shapes.append((wheel + side * width, (48, 46, 46), 0.045))
+        rest = [back + 0.65 * up, base + 0.18 * ahead + 0.65 * up]
+        shapes.append((np.stack(rest) + side * width, (60, 58, 60), 0.04))
+    layer = picture.copy()
+    mask = np.zeros(picture.shape[:2], np.uint8)
+    scale = 1 << _SUBPIXEL
+    for points, colour, thick_m in shapes:
+        pixels, deep = camera.project(points)
+        if deep.min() < 0.3:
+            continue
+        fixed = np.rint(pixels * scale).astype(np.int32)
+        thick = max(1, round(thick_m * camera.focal_px / float(away[0])))
+        if thick_m == 0.0:
+            cv2.fillConvexPoly(layer, fixed, colour, cv2.LINE_AA, _SUBPIXEL)
+            cv2.fillConvexPoly(mask, fixed, _OPAQUE, cv2.LINE_AA, _SUBPIXEL)
+        else:
+            closed = len(points) > 2
+            cv2.polylines(layer, [fixed], closed, colour, thick, cv2.LINE_AA, _SUBPIXEL)
+            cv2.polylines(mask, [fixed], closed, _OPAQUE, thick, cv2.LINE_AA, _SUBPIXEL)
+    mask[depth < float(away[0]) - 0.35] = 0
+    weight = mask.astype(np.float32) / 255
+    picture[:] = cv2.blendLinear(layer, picture, weight, 1 - weight)

@@ -31,7 +31,9 @@ class Room:
     """One room: x from 0 to `width_m`, y from 0 (front) to `depth_m` (back), z up from the floor.
 
     The bed stands with its head at the back wall. `bed_left` says whether it is in the left or the
-    right part of the room; the chair is in the other, and the door in the chair's side wall.
+    right part of the room; the chair is in the other, and the door in the chair's side wall, unless
+    `door_left` says in which. `curtains_drawn` hides the window; `paint` is the number of the
+    colour of the walls, None for the one that the room was built with.
     """
 
     width_m: float = 5.4
@@ -39,6 +41,9 @@ class Room:
     height_m: float = 3.0
     bed_left: bool = True
     bed_gap_m: float = 0.35
+    door_left: bool | None = None
+    curtains_drawn: bool = False
+    paint: int | None = None
 
     @property
     def bed_x(self) -> float:
@@ -69,20 +74,27 @@ class Room:
 
     @property
     def door(self) -> tuple[float, float]:
-        """Middle of the doorway, in the side wall opposite the bed, m."""
-        return (self.width_m if self.bed_left else 0.0), 2.4
+        """Middle of the doorway, in a side wall, m."""
+        return (self.width_m if self._outward > 0 else 0.0), 2.4
 
     @property
     def corridor(self) -> tuple[float, float]:
         """A place outside, beside the doorway, that no camera in the room can see, m."""
         x, y = self.door
-        return x + self.inward * 0.9, y - 1.5
+        return x + self._outward * 0.9, y - 1.5
 
     @property
     def threshold(self) -> tuple[float, float]:
         """A place just inside the doorway, m."""
         x, y = self.door
-        return x - self.inward * 0.8, y
+        return x - self._outward * 0.8, y
+
+    @property
+    def _outward(self) -> float:
+        """+1 where the door is in the right wall, -1 in the left."""
+        if self.door_left is None:
+            return self.inward
+        return -1.0 if self.door_left else 1.0
 
     @property
     def free(self) -> tuple[float, float, float, float]:
@@ -139,12 +151,14 @@ class Room:
         table = (right + 0.06, right + 0.44) if self.bed_left else (left - 0.44, left - 0.06)
         boxes.append(Box((table[0], head - 0.38, 0.0), (table[1], head + 0.06, 0.62), "wood"))
         middle = self.width_m / 2
+        # Drawn curtains meet in the middle.
+        inner = 0.0 if self.curtains_drawn else 0.72
         boxes += [
             Box((middle - 0.75, self.depth_m - 0.03, 1.05), (middle + 0.75, self.depth_m, 2.15),
                 "window"),
-            Box((middle - 1.02, self.depth_m - 0.10, 0.95), (middle - 0.72, self.depth_m, 2.25),
+            Box((middle - 1.02, self.depth_m - 0.10, 0.95), (middle - inner, self.depth_m, 2.25),
                 "curtain"),
-            Box((middle + 0.72, self.depth_m - 0.10, 0.95), (middle + 1.02, self.depth_m, 2.25),
+            Box((middle + inner, self.depth_m - 0.10, 0.95), (middle + 1.02, self.depth_m, 2.25),
                 "curtain"),
         ]  # fmt: skip
         return tuple(boxes)

@@ -11,9 +11,9 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from fall_assets.automation.retrainings import EPISODE_TAG
 from fall_assets.automation.schedules import nightly_schedule
 from fall_assets.automation.sensors import (
-    DRIFT_ID_TAG,
     REASON_TAG,
     drift_sensor,
     footage_sensor,
@@ -38,6 +38,9 @@ def site(tmp_path_factory: pytest.TempPathFactory, hospital: Path) -> Iterator[T
     """A site that lived through all days but the one on which a camera was replaced."""
     folder = tmp_path_factory.mktemp("automation")
     site = new_site(folder / "site")
+    with (site.root / "site.toml").open("a") as file:
+        # One day must do here, and the footage comes with its labels.
+        file.write("\n[retraining]\nnormalise_wait_days = 0\nlabels_wanted = 1\n")
     shutil.copytree(hospital, site.landing, dirs_exist_ok=True)
     take_day_away(site.landing, CHANGED_DAY, folder / "tomorrow")
     everything = {"ops": {"training_set": {"config": {"days_held_back": 0}}}}
@@ -50,7 +53,7 @@ def automate(site: TestSite, cursor: Any = None) -> tuple[set[tuple[str, str]], 
     """Ticks of the data automation until nothing is asked for; what was computed, by day."""
     selection = dg.AssetSelection.assets(
         *("labels", "clips", "motion_gate", "sequences", "pose_tracks", "features"),
-        *("predictions", "alerts", "drift_report"),
+        *("predictions", "alerts", "camera_profile", "drift_report"),
     )
     computed: set[tuple[str, str]] = set()
     for _ in range(10):
@@ -109,12 +112,18 @@ def test_from_new_footage_to_a_new_challenger(site: TestSite) -> None:
     }
     assert automate(site, automation)[0] == set()
 
-    # Drift asks for one retraining, with the reason; a second tick asks for the same key.
+    # Drift is written down first, with the reason, and what can be done without learning.
     requests, _ = tick(site, drift_sensor)
-    assert len(requests) == 1
+    assert [request.job_name for request in requests] == ["answering"]
+    assert CHANGED_DAY.isoformat() in requests[0].tags[REASON_TAG]
+    run(site, requests[0], "answering")
+    answers = site.lake.read("drift_answers").filter(cause="resolution").sort("at_utc")
+    assert answers.filter(state="done")["answer"].to_list() == ["annotate", "normalise", "labels"]
+    # Then one retraining is asked for; a second tick asks for the same key.
+    requests, _ = tick(site, drift_sensor)
+    assert [request.job_name for request in requests] == ["retraining"]
     request = requests[0]
-    assert request.run_key == request.tags[DRIFT_ID_TAG]
-    assert "resolution changed" in request.tags[REASON_TAG]
+    assert request.run_key == f"drift-{request.tags[EPISODE_TAG]}-retrain-1"
     again, _ = tick(site, drift_sensor)
     assert [other.run_key for other in again] == [request.run_key]
 
@@ -130,7 +139,13 @@ def test_from_new_footage_to_a_new_challenger(site: TestSite) -> None:
     judged = site.lake.read("evaluation").filter(slice="all", run_id=registered["run_id"][0])
     assert sorted(judged["role"]) == ["candidate", "champion"]
 
-    # Answered: however often the sensor looks, and without any cursor, nothing is started again.
+    # What became of it is written down; however often the sensor looks, and without any cursor,
+    # nothing is started again.
+    requests, _ = tick(site, drift_sensor)
+    assert [request.job_name for request in requests] == ["answering"]
+    run(site, requests[0], "answering")
+    answers = site.lake.read("drift_answers").filter(answer="retrain", state="done")
+    assert set(answers["cause"]) >= {"resolution"}
     assert tick(site, drift_sensor)[0] == []
 
 

@@ -42,10 +42,16 @@ ASSETS = {
     "alerts": "operation",
     "edge_alerts": "operation",
     "camera_health": "operation",
+    "camera_profile": "monitoring",
     "drift_reference": "monitoring",
     "drift_report": "monitoring",
+    "drift_answers": "monitoring",
     "upkeep": "monitoring",
+    "site_health": "monitoring",
 }
+
+# Checks that judge what holds now, whatever day is made; they may block nothing.
+OF_NOW = {"every_camera_reports_now"}
 
 
 def test_the_assets_are_the_reviewed_ones_by_stage() -> None:
@@ -60,8 +66,10 @@ def test_every_asset_says_what_it_is() -> None:
         assert len(spec.description.splitlines()) == 1, name
         assert spec.owners == ["team:fall-detection"], name
         assert "deltalake" in spec.kinds, name
+        own = [table for table in TABLES.values() if table.asset == name]
+        main = next((table for table in own if table.name == name), own[0])
         schema = spec.metadata["dagster/column_schema"]
-        assert [column.name for column in schema.columns] == list(TABLES[name].schema), name
+        assert [column.name for column in schema.columns] == list(main.schema), name
 
 
 def test_every_table_is_written_by_an_asset() -> None:
@@ -77,6 +85,9 @@ def test_checks_on_assets_by_day_are_by_day() -> None:
     graph = defs.resolve_asset_graph()
     for key in checks:
         partitions = graph.get(key).partitions_def
+        if key.name in OF_NOW:
+            assert not graph.get(key).blocking, key
+            continue
         assert (partitions is not None) == (key.asset_key.to_user_string() in by_day), key
 
 

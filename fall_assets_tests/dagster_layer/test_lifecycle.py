@@ -124,7 +124,7 @@ def test_materializations_carry_counts_schema_and_pictures(lived_in: TestSite) -
     wanted = {
         "clips": ["dagster/row_count", "contact sheet"],
         "evaluation": ["precision and recall", "confusion", "sensitivity against false alarms"],
-        "drift_report": ["reference against today", "verdict"],
+        "drift_report": ["what changed", "verdict", "report"],
         "alerts": ["still 1"],
     }
     for asset, names in wanted.items():

@@ -1,232 +1,176 @@
-"""The day's judgement: change is found and named, the ordinary is left alone."""
+"""The day's judgement: change is found, named and counted, the ordinary is left alone."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import timedelta
 
 import polars as pl
 import pytest
 
-from fall_assets.drift.plots import histograms
-from fall_assets.drift.reference import cut_reference
-from fall_assets.drift.report import DriftJudgement, DriftSettings, judge
+from fall_assets.drift.report import judge
+from fall_assets.drift.settings import DriftSettings
 from fall_assets.errors import PermanentFailureError
 from fall_assets.lake.registry import table
-from fall_assets_tests.drift.footage import FIRST_DAY, Hospital, Look
-
-TODAY = 5
-
-
-@pytest.fixture(scope="module")
-def reference() -> pl.DataFrame:
-    return cut_reference(Hospital().days(range(5)), "3")
-
-
-def changed(**cameras: Look) -> Hospital:
-    ordinary = Hospital()
-    looks = {name.replace("_", "-"): look for name, look in cameras.items()}
-    return replace(ordinary, cameras={**ordinary.cameras, **looks})
-
-
-def judged(
-    reference: pl.DataFrame, hospital: Hospital, day: int = TODAY, **settings: int
-) -> DriftJudgement:
-    return judge(
-        reference,
-        hospital.day(day),
-        FIRST_DAY + timedelta(days=day),
-        "3",
-        replace(DriftSettings(), **settings),
-    )
-
-
-def drifted(judgement: DriftJudgement) -> set[tuple[str, str]]:
-    rows = judgement.signals.filter("drifted")
-    return set(zip(rows["camera_id"], rows["signal"], strict=True))
-
-
-def test_the_tables_have_the_registry_s_columns(reference: pl.DataFrame) -> None:
-    assert dict(reference.schema) == table("drift_reference").schema
-    judgement = judged(reference, Hospital())
-    assert dict(judgement.signals.schema) == table("drift_signals").schema
-    assert dict(judgement.report.schema) == table("drift_report").schema
-    assert len(judgement.report) == 1
-    assert judgement.signals.select(table("drift_signals").key).is_unique().all()
-
-
-def test_a_new_resolution_in_the_dark_is_named_for_both_cameras(reference: pl.DataFrame) -> None:
-    replaced = Look(width=1280, height=720, brightness=0.25)
-    judgement = judged(reference, changed(cam_03=replaced, cam_04=replaced))
-    assert judgement.drifted
-    assert judgement.verdict.startswith(
-        "cameras cam-03 and cam-04: resolution changed from 640x360 to 1280x720; brightness fell "
-        "from 0.42 to 0.25 (p "
-    )
-    assert json.loads(judgement.report["cameras"][0]) == ["cam-03", "cam-04"]
-    assert drifted(judgement) == {
-        (camera, signal)
-        for camera in ("cam-03", "cam-04")
-        for signal in ("resolution", "brightness")
-    }
-
-
-def test_what_came_with_a_new_camera_is_told_even_on_little_footage() -> None:
-    few = replace(Hospital(), segments=4)
-    replaced = Look(width=1280, height=720, brightness=0.25)
-    looks = {**few.cameras, "cam-03": replaced, "cam-04": replaced}
-    judgement = judged(cut_reference(few.days(range(2)), "3"), replace(few, cameras=looks))
-    assert judgement.verdict.startswith(
-        "cameras cam-03 and cam-04: resolution changed from 640x360 to 1280x720; brightness fell "
-    )
-    assert json.loads(judgement.report["cameras"][0]) == ["cam-03", "cam-04"]
-
-
-@pytest.mark.parametrize(
-    ("look", "signal", "words"),
-    [
-        (Look(fps=5), "fps", "frames per second changed from 10 to 5"),
-        (Look(brightness=0.2), "brightness", "brightness fell from 0.42 to 0.2"),
-        (Look(noise=0.02), "noise", "noise rose from 0.01 to 0.02"),
-        (Look(sharpness=0.015), "sharpness", "sharpness fell from 0.03 to 0.015"),
-    ],
+from fall_assets.simulation.days import Change, camera_name
+from fall_assets_tests.drift.wards import (
+    ORDINARY,
+    SPEC,
+    causes,
+    day,
+    lived,
+    ordinary,
+    report,
+    with_fact,
 )
-def test_each_cause_is_found_and_named(
-    reference: pl.DataFrame, look: Look, signal: str, words: str
-) -> None:
-    judgement = judged(reference, changed(cam_02=look))
-    assert drifted(judgement) == {("cam-02", signal)}
-    assert judgement.verdict.startswith("camera cam-02: ")
-    assert words[: words.rindex(" ")] in judgement.verdict
+
+SINCE = 16
+FIRST, SECOND = camera_name(0), camera_name(1)
+DARKER = Change(0, "brightness", -0.2, SINCE)
+CHILDREN = tuple(
+    Change(camera, "person_height", 0.5, SINCE, times=True) for camera in range(SPEC.cameras)
+)
+CAMERAS = [camera_name(camera) for camera in range(SPEC.cameras)]
 
 
-def test_smaller_people_are_found_by_their_pose() -> None:
-    ordinary = Hospital(cameras={"cam-01": Look(), "cam-02": Look()}, segments=80, windows=8)
-    ward = replace(ordinary, cameras={**ordinary.cameras, "cam-01": Look(person_height=0.25)})
-    judgement = judged(cut_reference(ordinary.days(range(3)), "3"), ward)
-    assert drifted(judgement) == {("cam-01", "pose")}
-    assert "pose changed, most of all people's height in the picture fell from" in judgement.verdict
+def test_the_tables_have_the_registry_s_columns() -> None:
+    [judged] = report(lived(), range(ORDINARY, ORDINARY + 1))
+    for name, frame in (
+        ("drift_signals", judged.signals),
+        ("drift_causes", judged.causes),
+        ("drift_report", judged.report),
+    ):
+        assert dict(frame.schema) == table(name).schema
+        assert frame.select(table(name).key).is_unique().all()
 
 
-def test_what_only_one_camera_of_a_group_shows_is_said_of_it_alone(reference: pl.DataFrame) -> None:
-    both, loud = Look(width=1280, height=720), Look(width=1280, height=720, noise=0.02)
-    judgement = judged(reference, changed(cam_03=both, cam_04=loud))
-    assert judgement.verdict.startswith(
-        "cameras cam-03 and cam-04: resolution changed from 640x360 to 1280x720; "
-        "on cam-04 also noise rose from 0.01 to 0.02 (p"
+def test_ordinary_days_are_no_drift() -> None:
+    for judged in report(lived(), range(ORDINARY, SPEC.days)):
+        assert not judged.drifted
+        assert judged.report["drift_id"][0] is None
+        assert judged.verdict.startswith("No drift: 3 cameras")
+
+
+def test_what_changed_is_suspected_then_named_with_its_first_day() -> None:
+    judged = report(lived((DARKER,)), range(ORDINARY, SINCE + 3))
+    assert causes(judged[0]) == causes(judged[1]) == []
+    assert causes(judged[2], confirmed=False) == [(FIRST, "exposure")]
+    assert not judged[2].drifted
+    assert "another day is awaited" in judged[2].verdict
+    for later in judged[3:]:
+        assert causes(later, confirmed=True) == [(FIRST, "exposure")]
+        assert later.causes["since"].to_list() == [day(SINCE)]
+        assert json.loads(later.report["cameras"][0]) == [FIRST]
+    assert judged[3].report["drift_id"][0] == judged[4].report["drift_id"][0]
+    assert "light or colours of the picture have changed" in judged[3].verdict
+
+
+def test_a_ward_that_cares_for_children_is_named_though_one_camera_alone_is_not() -> None:
+    judged = report(lived(CHILDREN), range(SINCE, SINCE + 2))
+    assert causes(judged[1], confirmed=True) == [(name, "smaller_people") for name in CAMERAS]
+    assert "people are smaller than before" in judged[1].verdict
+    [alone] = report(lived(CHILDREN[:1]), range(SINCE, SINCE + 1))
+    assert causes(alone) == [], "it may be one patient"
+
+
+def test_cameras_of_another_ward_are_not_asked() -> None:
+    days = lived(CHILDREN).of([*map(day, range(ORDINARY)), day(SINCE)])
+    apart = {name: f"ward {name}" for name in CAMERAS}
+    assert causes(judge(days, ordinary(), day(SINCE), "1", wards=apart)) == []
+    assert len(causes(judge(days, ordinary(), day(SINCE), "1"))) == len(CAMERAS)
+
+
+def test_a_day_without_the_camera_is_no_day_without_the_change() -> None:
+    days = lived((DARKER,))
+    off = (pl.col("camera_id") == FIRST) & (pl.col("day") == day(SINCE + 1))
+    gone = replace(days, profile=days.profile.filter(~off), facts=days.facts.filter(~off))
+    judged = report(gone, range(SINCE, SINCE + 3))
+    assert [causes(one, confirmed=True) for one in judged] == [[], [], [(FIRST, "exposure")]]
+    assert judged[2].causes["since"].to_list() == [day(SINCE)]
+
+
+def test_without_patience_a_first_day_counts() -> None:
+    settings = DriftSettings(confirm_days=1)
+    [judged] = report(lived((DARKER,)), range(SINCE, SINCE + 1), settings=settings)
+    assert causes(judged, confirmed=True) == [(FIRST, "exposure")]
+
+
+def test_another_resolution_counts_at_once_and_explains_the_rest() -> None:
+    days = with_fact(lived((DARKER,)), 0, "resolution", "3840x2160", SINCE)
+    [judged] = report(days, range(SINCE, SINCE + 1))
+    assert causes(judged, confirmed=True) == [(FIRST, "resolution")]
+    assert judged.causes["p_value"].to_list() == [None]
+    assert "3840x2160" in judged.verdict
+
+
+def test_a_frame_rate_may_be_a_little_off() -> None:
+    usual = lived().facts.filter(pl.col("fact") == "frame_rate")["value"][0]
+    for rate, found in ((f"{float(usual) * 0.9:.0f}", []), ("5", [(FIRST, "frame_rate")])):
+        days = with_fact(lived(), 0, "frame_rate", rate, SINCE)
+        [judged] = report(days, range(SINCE, SINCE + 1))
+        assert causes(judged) == found
+
+
+def test_the_same_on_two_cameras_is_told_once() -> None:
+    days = lived()
+    for camera in (0, 1):
+        days = with_fact(days, camera, "resolution", "3840x2160", SINCE)
+    [judged] = report(days, range(SINCE, SINCE + 1))
+    assert f"cameras {FIRST} and {SECOND}:" in judged.verdict.lower()
+    assert judged.verdict.count("resolution of the picture") == 1
+
+
+def test_what_changes_slowly_is_found_before_it_is_over() -> None:
+    slow = Change(0, "sharpness", 0.3, ORDINARY, ramp_days=8, times=True)
+    judged = report(lived((slow,)), range(ORDINARY, SPEC.days))
+    found = [place for place, one in enumerate(judged) if one.drifted]
+    assert found
+    assert found[0] <= 7
+    assert causes(judged[found[0]], confirmed=True) == [(FIRST, "lens_blurred")]
+
+
+def test_a_camera_that_nobody_learned_from_is_new() -> None:
+    known = ordinary().filter(pl.col("camera_id") != SECOND)
+    [judged] = report(lived(), range(ORDINARY, ORDINARY + 1), known=known)
+    assert causes(judged, confirmed=True) == [(SECOND, "new_camera")]
+
+
+def test_what_is_like_one_of_two_ordinary_lives_is_ordinary() -> None:
+    days = lived((DARKER,))
+    both = pl.concat([ordinary(), ordinary(days=range(SINCE, SINCE + 4), regime=1)])
+    for judged in report(days, range(SINCE + 4, SPEC.days), known=both):
+        assert causes(judged) == []
+
+
+def test_a_day_without_footage_is_no_drift() -> None:
+    days = lived().of([day(number) for number in range(ORDINARY)])
+    judged = judge(days, ordinary(), day(ORDINARY), "1")
+    assert not judged.drifted
+    assert judged.verdict == "No drift: no footage on this day."
+    assert judged.signals.is_empty()
+
+
+def test_the_order_of_rows_changes_nothing() -> None:
+    days = lived((DARKER,)).of([*map(day, range(ORDINARY)), day(SINCE)])
+    shuffled = replace(
+        days,
+        profile=days.profile.sample(fraction=1.0, shuffle=True, seed=1),
+        facts=days.facts.sample(fraction=1.0, shuffle=True, seed=2),
     )
-
-
-def test_a_camera_that_was_never_seen_is_new(reference: pl.DataFrame) -> None:
-    judgement = judged(reference, changed(cam_09=Look()))
-    assert drifted(judgement) == {("cam-09", "camera")}
-    assert judgement.verdict == "camera cam-09: not in the reference of model 3."
-
-
-def test_stable_footage_is_not_drift(reference: pl.DataFrame) -> None:
-    days = [judged(reference, Hospital(), day) for day in range(5, 25)]
-    assert sum(judgement.drifted for judgement in days) <= 1
-    assert days[0].verdict.startswith("No drift: 5 cameras with ")
-
-
-def test_the_days_that_made_the_reference_are_not_drift(reference: pl.DataFrame) -> None:
-    assert not any(judged(reference, Hospital(), day).drifted for day in range(5))
-
-
-def test_a_significant_but_small_change_is_not_drift() -> None:
-    ordinary = Hospital(cameras={"cam-01": Look()}, segments=100)
-    slightly = replace(ordinary, cameras={"cam-01": Look(brightness=0.435)})
-    judgement = judged(cut_reference(ordinary.days(range(2)), "3"), slightly)
-    row = judgement.signals.filter(signal="brightness")
-    assert row["p_value"][0] < 0.001
-    assert not judgement.drifted
-
-
-def test_too_few_windows_are_said_not_judged(reference: pl.DataFrame) -> None:
-    short = replace(Hospital(), segments=1)
-    judgement = judged(reference, short)
-    assert set(judgement.signals["signal"]) == {"resolution", "fps"}
-    assert "too few windows for statistics on cameras cam-01, " in judgement.verdict
-
-
-def test_a_day_without_footage_is_no_drift(reference: pl.DataFrame) -> None:
-    judgement = judge(reference, table("features").empty(), FIRST_DAY, "3")
-    assert not judgement.drifted
-    assert judgement.report["windows"][0] == 0
-    assert judgement.signals.is_empty()
-    assert judgement.report["drift_id"][0] is None
-
-
-def test_the_same_drift_has_one_id_and_another_drift_another(reference: pl.DataFrame) -> None:
-    sharper = Look(width=1280, height=720, brightness=0.25)
-    ids = {
-        judged(reference, changed(cam_03=sharper), day).report["drift_id"][0] for day in (5, 6, 7)
-    }
-    assert len(ids) == 1
-    other_camera = judged(reference, changed(cam_04=sharper)).report["drift_id"][0]
-    other_cause = judged(reference, changed(cam_03=Look(fps=5))).report["drift_id"][0]
-    # What follows from the exchange of the camera is not another drift.
-    only_size = judged(reference, changed(cam_03=Look(width=1280, height=720)))
-    assert only_size.report["drift_id"][0] in ids
-    assert len({*ids, other_camera, other_cause}) == 3
-
-
-def test_the_judgement_is_repeatable_whatever_the_order_of_rows(reference: pl.DataFrame) -> None:
-    hospital = changed(cam_03=Look(brightness=0.3))
-    day = FIRST_DAY + timedelta(days=TODAY)
-    first = judge(reference, hospital.day(TODAY), day, "3")
-    shuffled = hospital.day(TODAY).sample(fraction=1, shuffle=True, seed=2)
-    second = judge(reference.reverse(), shuffled, day, "3")
+    first, second = (judge(one, ordinary(), day(SINCE), "1") for one in (days, shuffled))
     assert first.signals.equals(second.signals)
+    assert first.causes.equals(second.causes)
     assert first.report.equals(second.report)
 
 
-def test_only_the_day_and_the_model_asked_for_count(reference: pl.DataFrame) -> None:
-    other_model = cut_reference(changed(cam_01=Look(width=320, height=240)).days(range(2)), "2")
-    both_days = pl.concat([Hospital().day(TODAY), changed(cam_01=Look(fps=2)).day(TODAY + 1)])
-    day = FIRST_DAY + timedelta(days=TODAY)
-    assert not judge(pl.concat([reference, other_model]), both_days, day, "3").drifted
-
-
-def test_missing_ground_to_compare_says_what_to_do(reference: pl.DataFrame) -> None:
-    day = FIRST_DAY + timedelta(days=TODAY)
-    with pytest.raises(PermanentFailureError, match="no drift reference: materialize"):
-        judge(reference, Hospital().day(TODAY), day, "4")
-    other_set = Hospital().day(TODAY).with_columns(feature_set=pl.lit("pose-other"))
-    with pytest.raises(PermanentFailureError, match="pose-other"):
-        judge(reference, other_set, day, "3")
-
-
-def test_a_reference_is_bounded_and_repeatable() -> None:
-    features = Hospital(segments=30).days(range(3))
-    first = cut_reference(features, "3", per_camera=50, seed=1)
-    assert first.group_by("camera_id").len()["len"].to_list() == [50] * 5
-    assert first.equals(cut_reference(features.reverse(), "3", per_camera=50, seed=1))
-    assert not first.equals(cut_reference(features, "3", per_camera=50, seed=2))
-    assert first.select(table("drift_reference").key).is_unique().all()
-
-
-def test_a_reference_needs_features_of_one_set() -> None:
-    with pytest.raises(PermanentFailureError, match="no features"):
-        cut_reference(table("features").empty(), "3")
-    mixed = pl.concat([Hospital().day(0), Hospital().day(1).with_columns(feature_set=pl.lit("b"))])
-    with pytest.raises(PermanentFailureError, match="2 feature sets"):
-        cut_reference(mixed, "3")
+def test_a_model_without_ordinary_days_is_told_what_to_do() -> None:
+    with pytest.raises(PermanentFailureError, match="materialize drift_reference"):
+        judge(lived(), ordinary(), day(SINCE), "2")
 
 
 @pytest.mark.parametrize(
-    "hospital",
-    [
-        Hospital(),
-        changed(cam_03=Look(width=1280, height=720, brightness=0.25), cam_09=Look()),
-        replace(Hospital(), segments=1),
-    ],
-    ids=["no drift", "drift", "few windows"],
+    "wrong", [{"camera_months": 0.0}, {"confirm_days": 0}, {"online_share": 0.95}, {"felt": 0.0}]
 )
-def test_every_report_has_a_picture(reference: pl.DataFrame, hospital: Hospital) -> None:
-    judgement = judged(reference, hospital)
-    picture = histograms(reference, hospital.day(TODAY), judgement)
-    assert picture.startswith(b"\x89PNG")
-    assert len(picture) < 100_000
-    assert picture == histograms(reference, hospital.day(TODAY), judgement)
+def test_settings_that_make_no_sense_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="must"):
+        DriftSettings(**wrong)  # type: ignore[arg-type]

@@ -35,6 +35,7 @@ def test_everything_that_can_be_set(tmp_path: Path) -> None:
         + 'token_file = "secret/token"\nstate = "/var/lib/fall"\n'
         + CAMERA
         + 'fps = 25\ncrop = "0,0.1,1,0.9"\nbeds = [[[0.1, 0.2], [0.5, 0.2], [0.5, 0.6]]]\n'
+        + 'camera_model = "ACME Dome 4"\nfirmware = "9.80.1"\n'
         + '[[cameras]]\nid = "film"\nurl = "file://clips/a.mp4"\nloop = true\npace = "fast"\n'
         + '[runner]\nhwaccel = "auto"\npose_threads = 2\ntelemetry_s = 30\ngate = false\n',
     )
@@ -45,6 +46,8 @@ def test_everything_that_can_be_set(tmp_path: Path) -> None:
     assert settings.state == Path("/var/lib/fall")
     assert (first.fps, first.crop) == (25.0, Crop(0, 0.1, 1, 0.9))
     assert first.beds == (((0.1, 0.2), (0.5, 0.2), (0.5, 0.6)),)
+    assert (first.camera_model, first.firmware) == ("ACME Dome 4", "9.80.1")
+    assert (film.camera_model, film.firmware) == ("", "")
     assert not first.is_file
     assert film.url == f"file://{tmp_path}/clips/a.mp4"
     assert (film.is_file, film.loop, film.pace) == (True, True, "fast")
@@ -72,6 +75,8 @@ def test_little_is_needed(tmp_path: Path) -> None:
         (TOP + CAMERA + "fps = true\n", "cameras[0].fps"),
         (TOP + CAMERA + "fps = nan\n", "cameras[0].fps"),
         (TOP + CAMERA + "fps = -1\n", "cameras[0].fps"),
+        (TOP + CAMERA + "firmware = 9.8\n", "cameras[0].firmware"),
+        (TOP + CAMERA + f'camera_model = "{"a" * 81}"\n', "cameras[0].camera_model"),
         (TOP + CAMERA + "loop = 1\n", "cameras[0].loop"),
         (TOP + CAMERA + 'pace = "slow"\n', "cameras[0].pace"),
         (TOP + CAMERA + 'crop = "0,0,2,1"\n', "cameras[0].crop"),

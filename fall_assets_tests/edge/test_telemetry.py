@@ -75,6 +75,12 @@ def test_a_shadow_says_so_and_others_say_nothing_of_it() -> None:
     assert "shadow" not in report(), "older gateways refuse fields that they do not know"
 
 
+def test_a_camera_s_model_and_firmware_are_told_where_they_are_known() -> None:
+    told = report(camera_model="ACME Dome 4", firmware="9.80.1")
+    assert told == report() | {"camera_model": "ACME Dome 4", "firmware": "9.80.1"}
+    assert not {"camera_model", "firmware"} & set(report()), "older gateways refuse them"
+
+
 def test_a_camera_that_is_lost_still_has_frames_that_were_expected() -> None:
     told = report(after=BEFORE, condition=Condition("lost", NOON), clock_offset_s=None)
     assert (told["frames_expected"], told["frames_decoded"]) == (1500, 0)
@@ -171,6 +177,31 @@ def test_the_oldest_are_dropped_and_counted() -> None:
     assert (len(queue), queue.dropped) == (10, 15)
     assert queue.send(gateway)
     assert gateway.got == numbered(*range(15, 25))
+
+
+class OlderGateway(Gateway):
+    """Refuses fields that it does not know, as all gateways do."""
+
+    def post_telemetry(self, reports: Sequence[Mapping[str, Any]]) -> int:
+        if any(set(report) - {"number"} for report in reports):
+            raise GatewayRefusedError("extra fields not permitted", status=422)
+        return super().post_telemetry(reports)
+
+
+def test_an_older_gateway_still_gets_reports_of_cameras_whose_model_is_told() -> None:
+    gateway, queue = OlderGateway(), ReportQueue()
+    queue.add([{"number": 1, "camera_model": "ACME Dome 4"}, {"number": 2, "firmware": "9.80"}])
+    assert queue.send(gateway)
+    assert gateway.got == numbered(1, 2)
+    assert (queue.dropped, queue.problem) == (0, "")
+    # What it refuses for another reason is given up as before.
+    queue.add([{"number": 3, "camera_model": "ACME Dome 4", "size": 3}])
+    assert queue.send(gateway)
+    assert (gateway.got, queue.dropped) == (numbered(1, 2), 1)
+    gateway.problem = GatewayAwayError("not reached")
+    queue.add([{"number": 4, "camera_model": "ACME Dome 4"}])
+    assert queue.send(gateway) is False
+    assert len(queue) == 1, "a gateway that goes away in between loses nothing"
 
 
 def test_refused_reports_do_not_hold_up_the_others() -> None:

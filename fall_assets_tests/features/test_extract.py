@@ -63,6 +63,17 @@ def test_figures_of_a_plain_picture(tmp_path: Path, team: Team) -> None:
     assert found.pose_tracks.is_empty()
 
 
+def test_colours_come_from_the_picture(tmp_path: Path, team: Team) -> None:
+    warm = np.zeros((96, 160, 3), np.uint8)
+    warm[:] = (200, 140, 80)
+    for name, picture, warmth, colour in (("a", warm, 0.47, 0.47), ("b", plain(8), 0, 0)):
+        path = write_clip(tmp_path / f"{name}.mp4", [picture] * 20, fps=10)
+        row = extract(ref(path), team).features.row(0, named=True)
+        assert row["warmth"] == pytest.approx(warmth, abs=0.03)
+        assert row["colour"] == pytest.approx(colour, abs=0.03)
+        assert (row["dark_share"], row["bright_share"]) == (float(name == "b"), 0.0)
+
+
 def test_motion_is_seen_where_it_is(tmp_path: Path, team: Team) -> None:
     still, moving = moving_box(1)[0], moving_box(40)
     path = write_clip(tmp_path / "a.mp4", [still] * 80 + moving, fps=10)

@@ -14,8 +14,12 @@ from numpy.typing import NDArray
 
 from fall_assets.features.crop import Crop
 from fall_assets.features.movenet import MoveNet
-from fall_assets.features.people import People, lying
+from fall_assets.features.people import People, lying, sitting
 from fall_assets.features.pictures import PictureMaker
+from fall_assets.simulation.body import COCO_POINTS, Body
+from fall_assets.simulation.camera import View, place
+from fall_assets.simulation.motions import perform
+from fall_assets.simulation.room import Room
 from fall_assets_tests.footage_samples import SAMPLES, needs_samples
 
 # An upright person of height 1 as pixels from the middle of the hips; y goes down.
@@ -95,6 +99,78 @@ def test_lying_is_the_same_in_a_mirror(turned: float, aspect: float) -> None:
     mirrored[..., 0] = 1 - keypoints[..., 0]
     turned_box[:, [0, 2]] = 1 - boxes[:, [2, 0]]
     assert lying(keypoints, boxes, aspect) == lying(mirrored, turned_box, aspect)
+
+
+@pytest.mark.parametrize("aspect", [4 / 3, 16 / 9, 9 / 16])
+@pytest.mark.parametrize(
+    ("points", "turned", "expected"),
+    [
+        (STANDING, 0, 0.0),
+        (STANDING, 20, 0.0),
+        (SITTING, 0, 1.0),
+        (SITTING, -15, 1.0),
+        (STANDING, 90, 0.0),
+    ],
+)
+def test_who_sits_has_level_thighs(
+    points: NDArray[np.float64], turned: float, expected: float, aspect: float
+) -> None:
+    keypoints, boxes = pose(points, aspect=aspect, turned=turned)
+    assert sitting(keypoints, boxes, aspect) == pytest.approx([expected])
+
+
+@pytest.mark.parametrize("hidden", ["knees", "hips", "shoulders"])
+def test_without_sure_key_points_sitting_is_unknown(hidden: str) -> None:
+    keypoints, boxes = pose(SITTING)
+    first = {"shoulders": 5, "hips": 11, "knees": 13}[hidden]
+    keypoints[0, first, 2] = 0.1
+    assert np.isnan(sitting(keypoints, boxes, 4 / 3)).all()
+    assert np.isnan(sitting(keypoints, boxes * [1, 1, 1, 1, 0], 4 / 3)).all()
+
+
+def _seated(view: View, programme: str, label: str) -> NDArray[np.float64]:
+    """What `sitting` says of everything in some performances that has that label."""
+    found = [np.zeros(0)]
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        room = Room(bed_left=seed % 2 == 0)
+        acted = perform(programme, Body(), room, rng, 20.0)
+        camera = place(view, room, 640, 360, rng)
+        for part in acted.intervals:
+            if part.label != label:
+                continue
+            joints = acted.joints(np.arange(part.start_s + 0.5, part.end_s - 0.5, 0.5))
+            shares = camera.project(joints[:, :COCO_POINTS])[0] / [camera.width, camera.height]
+            within = ((shares > 0) & (shares < 1)).all(axis=(1, 2))
+            shares = shares[within]
+            scores = np.full((*shares.shape[:2], 1), 0.6)
+            corners = [shares.min(axis=1), shares.max(axis=1), scores[:, 0]]
+            keypoints = np.concatenate([shares, scores], axis=2)
+            boxes = np.concatenate(corners, axis=1)
+            found.append(sitting(keypoints, boxes, camera.width / camera.height))
+    return np.concatenate(found)
+
+
+@pytest.mark.parametrize("view", ["level", "corner"])
+@pytest.mark.parametrize(
+    ("programme", "label", "expected"),
+    [("sit_still", "sitting", 1.0), ("stand", "standing", 0.0), ("stroll", "walking", 0.0),
+     ("lie_still", "lying", 0.0)],
+)  # fmt: skip
+def test_simulated_people_sit_stand_walk_and_lie(
+    view: View, programme: str, label: str, expected: float
+) -> None:
+    found = _seated(view, programme, label)
+    known = found[np.isfinite(found)]
+    assert len(known) >= 20
+    assert len(known) > 0.5 * len(found)
+    assert known.mean() == pytest.approx(expected, abs=0.05)
+
+
+def test_a_camera_at_the_ceiling_makes_nobody_sit() -> None:
+    for programme, label in (("stand", "standing"), ("stroll", "walking")):
+        found = _seated("ceiling", programme, label)
+        assert np.nanmean(found) < 0.1
 
 
 @needs_samples

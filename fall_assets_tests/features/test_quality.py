@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from fall_assets.features.motion import changed_share
-from fall_assets.features.quality import noise, quality, sharpness
+from fall_assets.features.quality import colour, noise, quality, sharpness, warmth
 
 Plane = NDArray[np.uint8]
 
@@ -105,3 +105,25 @@ def test_noise_is_no_motion() -> None:
 
 def test_another_resolution_is_a_whole_change() -> None:
     assert changed_share(np.zeros((9, 16), np.uint8), np.zeros((12, 16), np.uint8), 0.06) == 1
+
+
+def test_colour_and_warmth_of_plain_pictures() -> None:
+    grey, orange = np.full((40, 60, 3), 90, np.uint8), np.zeros((40, 60, 3), np.uint8)
+    orange[:] = (255, 128, 0)
+    assert (warmth(grey), colour(grey)) == (0, 0)
+    assert (warmth(orange), colour(orange)) == (1, 1)
+    assert (warmth(orange[..., ::-1]), colour(orange[..., ::-1])) == (-1, 1)
+    half = grey.copy()
+    half[:, 30:] = (140, 90, 39)
+    assert warmth(half) == pytest.approx(101 / 255 / 2)
+    assert colour(half) == pytest.approx(101 / 255 / 2)
+
+
+def test_black_and_white_are_shares_of_the_picture() -> None:
+    luma = np.full((10, 10), 128, np.uint8)
+    luma[0], luma[1] = 15, 16
+    luma[2:5], luma[5] = 240, 239
+    found = quality(luma, luma)
+    assert [found.dark_share, found.bright_share] == pytest.approx([0.1, 0.3])
+    # Without colours at hand they are unknown, not grey.
+    assert (found.warmth, found.colour) == (None, None)

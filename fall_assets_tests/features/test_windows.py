@@ -133,3 +133,81 @@ def test_windows_that_were_not_watched() -> None:
     assert lying[5:9] == [None] * 4
     assert lying[9:13] == [1.0] * 4
     assert lying[13] is None
+
+
+def seated(seconds: float, *, speed: float = 0.0) -> Track:
+    """Somebody who sits, seen from the side, a box 0.4 high and 0.2 wide, in a square picture.
+
+    `speed` is in heights of the box per second, to the right.
+    """
+    samples = round(seconds * SETTINGS.sample_hz)
+    places = {5: (0.0, -0.2), 11: (0.0, 0.0), 13: (0.15, 0.02), 15: (0.15, 0.2)}
+    keypoints = np.zeros((samples, 17, 3), np.float32)
+    moved = 0.1 + 0.4 * speed * np.arange(samples) / SETTINGS.sample_hz
+    for first, (right, down) in places.items():
+        keypoints[:, first : first + 2] = [0.0, 0.6 + down, 0.5]
+        keypoints[:, first : first + 2, 0] = (moved + right)[:, None]
+    boxes = np.tile(np.array([0.0, 0.4, 0.2, 0.8, 0.5], np.float32), (samples, 1))
+    boxes[:, (0, 2)] += moved[:, None] - 0.02
+    return Track(0, keypoints, boxes)
+
+
+def test_who_sits_still_and_who_rolls() -> None:
+    (still,) = window_rows(measured(4), [seated(4)], 1.0, 4.0, SETTINGS)
+    assert (still["sitting"], still["rolling"]) == (1.0, 0.0)
+    assert still["person_speed"] == pytest.approx(0, abs=1e-6)
+    assert [still["sitting_x"], still["sitting_y"]] == pytest.approx([0.1, 0.6])
+    assert (still["lying_x"], still["lying_y"]) == (None, None)
+    (rolls,) = window_rows(measured(4), [seated(4, speed=0.4)], 1.0, 4.0, SETTINGS)
+    assert (rolls["sitting"], rolls["rolling"]) == (1.0, 1.0)
+    assert rolls["person_speed"] == pytest.approx(0.4, rel=0.02)
+    assert rolls["person_x"] == pytest.approx(0.1 + 0.16 * 3.9 / 2, abs=0.01)
+    both = window_rows(measured(4), [seated(4), seated(4, speed=0.4)], 1.0, 4.0, SETTINGS)
+    assert both[0]["rolling"] == pytest.approx(0.5)
+
+
+def test_jitter_is_no_speed() -> None:
+    """Key points that tremble by half a hundredth of the person's height."""
+    trembling = seated(4)
+    trembling.keypoints[..., :2] += np.random.default_rng(0).normal(
+        0, 0.002, trembling.keypoints[..., :2].shape
+    )
+    (row,) = window_rows(measured(4), [trembling], 1.0, 4.0, SETTINGS)
+    speed = row["person_speed"]
+    assert speed is not None
+    assert speed < 0.02
+    assert row["rolling"] == 0.0
+
+
+def test_where_people_lie() -> None:
+    lies = person(4)
+    lies.boxes[:, :4] = [0.2, 0.5, 0.8, 0.7]
+    (row,) = window_rows(measured(4), [lies, seated(4)], 1.0, 4.0, SETTINGS)
+    assert [row["lying_x"], row["lying_y"]] == pytest.approx([0.4, 0.6])
+    assert row["sitting_x"] == pytest.approx(0.1)
+    assert row["sitting"] == pytest.approx(0.5)
+
+
+def test_later_figures_are_null_where_nobody_is_seen_and_in_single_pictures() -> None:
+    later = ("person_x", "person_speed", "sitting", "rolling", "sitting_x", "lying_x", "lying_y")
+    (row,) = window_rows(measured(4), [], 1.0, 4.0, SETTINGS)
+    assert [row[name] for name in later] == [None] * len(later)
+    glanced = measured(4)
+    glanced.watched = []
+    someone = seated(0.1)
+    glanced.glances = [(1.0, People(someone.keypoints, someone.boxes))]
+    (row,) = window_rows(glanced, [], 1.0, 4.0, SETTINGS)
+    assert (row["sitting"], row["person_speed"], row["rolling"]) == (1.0, None, None)
+
+
+def test_colour_figures_are_means_of_the_looks_that_know_them() -> None:
+    looks = [
+        (0.0, 640, 360, Quality(0.4, 0.2, 0.3, 0.01, 0.1, 0.2, 0.3, 0.4)),
+        (1.0, 640, 360, Quality(0.4, 0.2, 0.3, 0.01, 0.3, 0.4, 0.1, 0.0)),
+        (2.0, 640, 360, Quality(0.4, 0.2, 0.3, 0.01)),
+    ]
+    names = ("warmth", "colour", "dark_share", "bright_share")
+    (row,) = window_rows(Measurements([0.0, 3.9], [], looks), [], 1.0, 4.0, SETTINGS)
+    assert [row[name] for name in names] == pytest.approx([0.2, 0.3, 0.2, 0.2])
+    (row,) = window_rows(Measurements([0.0, 3.9], [], looks[2:]), [], 1.0, 4.0, SETTINGS)
+    assert [row[name] for name in names] == [None] * 4

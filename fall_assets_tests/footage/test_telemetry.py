@@ -37,6 +37,21 @@ def test_lines_become_rows(tmp_path: Path) -> None:
     ]
 
 
+def test_model_and_firmware_may_be_told(tmp_path: Path) -> None:
+    (tmp_path / "telemetry").mkdir()
+    (tmp_path / "telemetry" / f"{DAY}.csv").write_text(
+        f"{HEADER},firmware,camera_model\n"
+        "cam-01,2026-03-01T08:00:00Z,1,2,3,mains,9.80.1,ACME Dome 4\n"
+        "cam-02,2026-03-01T08:00:00Z,1,2,3,mains,,\n"
+    )
+    health, problems = read_telemetry(tmp_path, DAY)
+    assert problems == []
+    assert health.select("camera_id", "camera_model", "firmware").rows() == [
+        ("cam-01", "ACME Dome 4", "9.80.1"),
+        ("cam-02", None, None),
+    ]
+
+
 def test_without_the_file_there_is_nothing(tmp_path: Path) -> None:
     health, problems = read_telemetry(tmp_path, DAY)
     assert health.is_empty()

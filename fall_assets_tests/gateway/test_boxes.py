@@ -123,6 +123,19 @@ def test_telemetry_is_stored_once_for_each_camera_and_time(service: Service) -> 
     assert rows[1]["state"] == "lost"
 
 
+def test_a_camera_s_model_is_handed_on_and_older_boxes_do_not_tell_it(service: Service) -> None:
+    told = {"camera_model": "ACME Dome 4", "firmware": "9.80.1"}
+    reports = [report("cam-1", NOW, **told), report("cam-2", NOW)]
+    assert service.post("/v1/telemetry", telemetry(*reports, at=NOW)).status_code == 200
+    rows = service.get("/v1/reports").json()["reports"]
+    assert [(row["camera_model"], row["firmware"]) for row in rows] == [
+        ("ACME Dome 4", "9.80.1"),
+        (None, None),
+    ]
+    long = report("cam-1", NOW, firmware="9" * 81)
+    assert service.post("/v1/telemetry", telemetry(long, at=NOW)).status_code == 422
+
+
 def test_a_shadow_s_report_stands_beside_that_of_the_version_that_is_live(
     service: Service,
 ) -> None:

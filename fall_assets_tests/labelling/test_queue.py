@@ -84,9 +84,13 @@ def test_a_reason_of_the_piece_itself(better: dict[str, Any], says: str) -> None
 
 
 def test_a_camera_that_drifted_comes_first() -> None:
-    queue = rank(pieces(piece("a"), piece("b"), piece("c")), drifted=["cam-c"])
+    queue = rank(pieces(piece("a"), piece("b"), piece("c")), drifted={"cam-c": DAY})
     assert order(queue)[0] == "c"
     assert "the camera drifted" in queue["reason"][0]
+    # What it saw before that is as ordinary as any.
+    later = rank(pieces(piece("a"), piece("c")), drifted={"cam-c": DAY + timedelta(days=1)})
+    assert order(later)[0] == "a"
+    assert "drifted" not in "".join(later["reason"])
 
 
 def test_a_room_and_time_of_day_of_which_little_is_labelled_comes_first() -> None:
@@ -107,7 +111,7 @@ def test_what_staff_answered_comes_before_all_else(verdict: str) -> None:
     )
     rows = [piece("a", doubt=1.0, disagreement=1.0, motion_mean=0.9)]
     rows += [piece("c", number) for number in range(4)]
-    queue = rank(pieces(*rows), feedback=alerts, drifted=["cam-a"])
+    queue = rank(pieces(*rows), feedback=alerts, drifted={"cam-a": DAY})
     assert queue.row(0, named=True)["video_id"] == "c"
     # The piece that holds most of the alert, and not all that lie beside it.
     assert queue["start_s"][0] == 4.0
@@ -183,7 +187,7 @@ def test_any_pieces_make_a_queue(
         for number, (name, doubt, apart, moved, labelled) in enumerate(drawn)
     ]
     chosen = ReviewSettings(items=items)
-    queue = rank(pieces(*rows), chosen, drifted=["cam-a"])
+    queue = rank(pieces(*rows), chosen, drifted={"cam-a": DAY})
     waiting = [row for row in rows if row["labelled"] < 0.5]
     assert queue.height == min(items, len(waiting))
     validate(queue, table("review_queue"))
@@ -194,7 +198,7 @@ def test_any_pieces_make_a_queue(
         assert sum(adds) == pytest.approx(priority, abs=1e-3)
         assert adds == sorted(adds, reverse=True)
     random.shuffle(rows)
-    assert_frame_equal(queue, rank(pieces(*rows), chosen, drifted=["cam-a"]))
+    assert_frame_equal(queue, rank(pieces(*rows), chosen, drifted={"cam-a": DAY}))
 
 
 # Pieces of segments.

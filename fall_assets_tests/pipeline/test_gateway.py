@@ -89,7 +89,7 @@ def test_alerts_answers_and_telemetry_arrive_once(site: Recorded, gateway: Gatew
         timeout=20,
     )
     assert posted.is_success, posted.text
-    state = report("cam-01", OLD, state="frozen", fps_measured=2.4)
+    state = report("cam-01", OLD, state="frozen", fps_measured=2.4, firmware="9.80.1")
     assert gateway.post(box, "/v1/telemetry", telemetry(state)).is_success
     answer(gateway, "a1", "going")
     answer(gateway, "a1", "fall")
@@ -116,10 +116,11 @@ def test_alerts_answers_and_telemetry_arrive_once(site: Recorded, gateway: Gatew
     label(work, [OLD_DAY])
     labels = site.lake.read("labels", days=[OLD_DAY])
     assert labels.select("label", "source", "annotator").rows() == [("fall", "staff", "nurse")]
-    health = collect_health(work, OLD_DAY)
-    assert health.select("camera_id", "box", "state", "fps_measured").rows() == [
-        ("cam-01", "box-1", "frozen", 2.4)
-    ]
+    reported = collect_health(work, OLD_DAY)
+    columns = reported.select(
+        "camera_id", "box", "state", "fps_measured", "firmware", "camera_model"
+    )
+    assert columns.rows() == [("cam-01", "box-1", "frozen", 2.4, "9.80.1", None)]
 
 
 def test_telemetry_beside_the_footage_stays_beside_that_of_boxes(

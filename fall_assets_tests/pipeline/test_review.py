@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -220,18 +221,22 @@ def test_the_queue_knows_models_staff_and_drift(serving: Work) -> None:
         at = NOW + timedelta(hours=hour)
         answer = {"alert_id": "alert-1", "at_utc": at, "by": "ward", "verdict": verdict}
         lake.append("alert_feedback", one_row("alert_feedback", answer), provenance)
-    drift = {
-        "day": DAY,
-        "model_version": version.version,
-        "drifted": True,
-        "drift_id": "drift",
-        "cameras": '["cam-2"]',
-        "verdict": "cam-2 sees less",
-        "windows": 10,
-    }
-    lake.replace_partition(
-        "drift_report", DAY, one_row("drift_report", drift), serving.provenance(DAY)
-    )
+    # A drift that is open and asks for labels; another that is over.
+    for episode, camera, until in (("open", "cam-2", None), ("over", "cam-1", str(DAY))):
+        noted = {
+            "at_utc": NOW,
+            "episode_id": episode,
+            "model_version": version.version,
+            "cause": "exposure",
+            "cameras": json.dumps([camera]),
+            "since": DAY,
+            "answer": "annotate",
+            "state": "done",
+            "sentence": "it is darker",
+            "evidence": json.dumps({"until": until}),
+            "run_id": "by-hand",
+        }
+        lake.append("drift_answers", one_row("drift_answers", noted), provenance)
     queue = build_review_queue(serving)
     # The newest answer counts.
     assert queue.row(0, named=True)["video_id"] == told
