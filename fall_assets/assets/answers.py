@@ -8,6 +8,7 @@ from fall_assets import jobs
 from fall_assets.assets.support import markdown_table, row_metadata, working
 from fall_assets.automation.retrainings import registered, retrainings
 from fall_assets.pipeline.answers import answer_drift, read_rows
+from fall_assets.pipeline.monitoring import show_newest
 from fall_assets.resources.site import SiteResource
 
 
@@ -20,6 +21,8 @@ def drift_answers(
         runs = retrainings(context.instance, jobs.retraining.name)
         versions = registered(context.instance, runs, read_rows(work))
         done = answer_drift(work, datetime.now(UTC), runs, versions)
+        if done.rows:
+            show_newest(work)
         rows = work.lake.read("drift_answers")
     open_ones = [one for one in done.episodes if one.open]
     return dg.MaterializeResult(

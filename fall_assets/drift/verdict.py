@@ -36,7 +36,7 @@ def in_words(cause: Cause, spoke: Sequence[Signal]) -> str:
         if words is not None and one.figure not in told:
             told[one.figure] = f"{words.name} from {one.reference} to {one.today}"
         elif one.figure == "scene":
-            told["scene"] = f"{one.after:.0%} of the empty scene is another"
+            told["scene"] = f"{one.after:.0%} of the empty scene looks different"
     happened = WORDS[cause.name].happened
     return f"{happened} ({'; '.join(list(told.values())[:3])})" if told else happened
 

@@ -249,6 +249,12 @@ def show_drift(work: Work, day: date) -> DriftDay:
     return DriftDay(judgement, main_plot(told), page)
 
 
+def show_newest(work: Work) -> DriftDay | None:
+    """Write the newest day's page anew, with what was done about drift since; None without one."""
+    days = work.lake.days("drift_report")
+    return show_drift(work, days[-1]) if days else None
+
+
 def explain_day(work: Work, camera_id: str, day: date) -> list[Moved]:
     """Which figures tell a camera's day from its ordinary days, the first tells most.
 

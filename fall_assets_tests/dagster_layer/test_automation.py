@@ -119,6 +119,8 @@ def test_from_new_footage_to_a_new_challenger(site: TestSite) -> None:
     run(site, requests[0], "answering")
     answers = site.lake.read("drift_answers").filter(cause="resolution").sort("at_utc")
     assert answers.filter(state="done")["answer"].to_list() == ["annotate", "normalise", "labels"]
+    page = site.lake.file("drift", f"{CHANGED_DAY}.html").read_text()
+    assert "Ask for labels" in page, "the day's page tells what was done since"
     # Then one retraining is asked for; a second tick asks for the same key.
     requests, _ = tick(site, drift_sensor)
     assert [request.job_name for request in requests] == ["retraining"]
