@@ -51,7 +51,8 @@ def _value(column: Column, table: Table, number: int, day: date, rng: np.random.
         return f"{column.name} {number}" if _in_key(column, table) else f"text {rng.integers(1000)}"
     if column.dtype == WHOLE:
         return (
-            int(low) + number
+            # Another part of the key tells rows apart where this one has few values.
+            int(low) + number % (int(high - low) + 1)
             if column.name in table.key
             else int(rng.integers(int(low), int(high) + 1))
         )

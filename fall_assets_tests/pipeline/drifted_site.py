@@ -71,6 +71,7 @@ def report(
             "today": "now",
             "drifted": kind in drifted and camera in causes,
             "effect": 2.0 if kind in drifted and camera in causes else 0.3,
+            "p_value": 1e-6 if kind in drifted and camera in causes else 0.4,
         }
         for camera in CAMERAS
         for kind in ("quality", "pose", "score")
