@@ -11,7 +11,6 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -28,19 +27,7 @@ from fall_assets.drift.scene_tests import scene_tests
 from fall_assets.drift.settings import DAYS_PER_MONTH, DriftSettings
 from fall_assets.drift.vectors import Vectors, vector_tests
 from fall_assets.drift.words import FIGURE_WORDS
-
-Kind = Literal[
-    "exact",
-    "quality",
-    "pose",
-    "score",
-    "scene",
-    "embedding",
-    "online",
-    "precision",
-    "skew",
-    "new_camera",
-]
+from fall_assets.lake.registry import DriftSignal
 
 TOGETHER = "people_together"
 """The signal of all figures of people as one vector; it explains, and makes no drift."""
@@ -80,7 +67,7 @@ class Signal:
 
     camera_id: str
     signal: str
-    kind: Kind
+    kind: DriftSignal
     reference: str
     today: str
     large: bool
@@ -300,7 +287,7 @@ def _unpacked(embeddings: pl.DataFrame) -> pl.DataFrame:
 
 
 def _vectors(
-    kind: Kind,
+    kind: DriftSignal,
     name: str,
     ordinary: pl.DataFrame,
     today: pl.DataFrame,

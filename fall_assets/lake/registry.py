@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import polars as pl
 
@@ -151,7 +151,7 @@ PRECISIONS: tuple[Literal["float32", "int8"], ...] = ("float32", "int8")
 
 VIEWS = ("level", "corner", "ceiling", "unknown")
 
-DRIFT_SIGNALS = (
+DriftSignal = Literal[
     "exact",
     "quality",
     "pose",
@@ -162,7 +162,8 @@ DRIFT_SIGNALS = (
     "precision",
     "skew",
     "new_camera",
-)
+]
+DRIFT_SIGNALS: tuple[DriftSignal, ...] = get_args(DriftSignal)
 """Kinds of drift signals; `drift.figures` says which figures each holds."""
 
 DRIFT_CAUSES = (
