@@ -222,7 +222,7 @@ def _scenes(days: list[date], cameras: int) -> pl.DataFrame:
 def judge_site(cameras: int) -> dict[str, Any]:
     """A site's day: seconds of the profile and of the judgement, peak memory, who is suspected."""
     changes = [
-        Change(camera, "person_height", 0.6, ORDINARY_DAYS, times=True)
+        Change(camera, "sharpness", 0.5, ORDINARY_DAYS, times=True)
         for camera in range(0, cameras, CHANGED_EVERY)
     ]
     days = simulate_days(WardSpec(seed=7, cameras=cameras, days=ORDINARY_DAYS + 1), changes)
