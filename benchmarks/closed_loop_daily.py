@@ -215,7 +215,7 @@ class Daily:
         began = self.clock.now()
         named = {"dagster/run_key": request.run_key} if request.run_key else {}
         with self._quiet():
-            result = self.site.definitions.resolve_job_def(job).execute_in_process(
+            result = self._repository.get_job(job).execute_in_process(
                 instance=self.site.instance,
                 tags={**request.tags, **tags, **named},
                 partition_key=request.partition_key,

@@ -53,7 +53,7 @@ CHANGES: tuple[tuple[str, str, float, int, bool], ...] = (
     ("sharpness x 0.5 over 14 days", "sharpness", 0.5, 14, True),
     ("noise x 2.5", "noise", 2.5, 0, True),
     ("colour x 0.1", "colour", 0.1, 0, True),
-    ("person_height x 0.65", "person_height", 0.65, 0, True),
+    ("upright_height x 0.65", "upright_height", 0.65, 0, True),
     ("lying_x +0.25", "lying_x", 0.25, 0, False),
     ("rolling +0.7", "rolling", 0.7, 0, False),
 )
@@ -61,8 +61,9 @@ CHANGES: tuple[tuple[str, str, float, int, bool], ...] = (
 
 WARD_CAMERAS, WARD_DAYS = 3, 10
 WARD_CHANGES: tuple[tuple[str, str, float, int, bool], ...] = (
-    ("ward: person_height x 0.5", "person_height", 0.5, 0, True),
-    ("ward: person_height x 0.65", "person_height", 0.65, 0, True),
+    ("ward: upright_height x 0.65", "upright_height", 0.65, 0, True),
+    ("ward: upright_height x 0.8", "upright_height", 0.8, 0, True),
+    ("ward: upright -0.4", "upright", -0.4, 0, False),
     ("ward: rolling +0.5", "rolling", 0.5, 0, False),
 )
 """The same, of all cameras of a ward."""

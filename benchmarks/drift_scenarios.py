@@ -4,9 +4,10 @@
         [--stage films|features|profiles|judge|all] [--again] [--json FILE]
 
 Nine changes that matter and five that do not (`fall_assets.simulation.scenarios`), each generated
-from a seed. All share one ordinary hospital: films that a scenario leaves as they are are linked,
-and their features copied. The pipeline is the real one: collection, features, a champion learned
-from the ordinary week, scores and alerts, the profile of each day, the drift report of each day.
+from a seed. They happen to one of two ordinary hospitals, of which the one where people change
+keeps more films: what a scenario leaves as it is is linked, and its features copied. The pipeline
+is the real one: collection, features, a champion learned from the ordinary week, scores and alerts,
+the profile of each day, the drift report of each day.
 
 Of each scenario it tells whether something was confirmed, on which of its days, what it was called,
 and what the change does to the champion: falls found and false alarms on the affected cameras,
@@ -45,16 +46,14 @@ from fall_assets.pipeline.work import Work
 from fall_assets.simulation.hospital import generate
 from fall_assets.simulation.scenarios import (
     CHANGE_DAY,
-    DAYS,
     FIRST_DAY,
-    ORDINARY_DAYS,
+    ORDINARY,
     SCENARIOS,
     Scenario,
     ordinary_hospital,
 )
 from fall_assets.site import Site, SiteSettings, read_settings
 
-ORDINARY: Final = "ordinary"
 STAGES: Final = ("films", "features", "profiles", "judge", "all")
 SETTINGS: Final = """
 [footage]
@@ -120,8 +119,9 @@ def _settings(path: Path, workers: int) -> SiteSettings:
 
 def make_films(bench: Bench, name: str) -> None:
     """The films of a scenario; what is as in the ordinary hospital is linked."""
-    spec = ordinary_hospital() if name == ORDINARY else SCENARIOS[name].hospital()
-    like = None if name == ORDINARY else bench.films(ORDINARY)
+    base = _base(name)
+    spec = ordinary_hospital(name=name) if name == base else SCENARIOS[name].hospital()
+    like = None if name == base else bench.films(base)
     made = generate(spec, bench.films(name), workers=bench.workers, like=like)
     say(f"{name}: {made.segments} films, {made.made} new, {made.fall_segments} show a fall")
 
@@ -130,12 +130,13 @@ def make_features(bench: Bench, name: str) -> None:
     """Collection, features, scores and alerts; of the ordinary hospital the champion too."""
     root = bench.folder / "sites" / name
     shutil.rmtree(root, ignore_errors=True)
-    if name == ORDINARY:
+    base = _base(name)
+    if name == base:
         work = bench.work(name)
-        _take_in(work, [FIRST_DAY + timedelta(days=number) for number in range(DAYS)])
+        _take_in(work, _days(name))
         _learn(work)
     else:
-        _copy_site(bench.site(ORDINARY), root)
+        _copy_site(bench.site(base), root)
         work = bench.work(name)
         _take_in(work, SCENARIOS[name].days)
     _score(work, _days(name))
@@ -147,8 +148,9 @@ def make_profiles(bench: Bench, name: str) -> None:
     from fall_assets.pipeline.profiles import make_profile
 
     work = bench.work(name)
-    if name != ORDINARY:
-        _copy_tables(bench.work(ORDINARY).lake.root, work.lake.root, PROFILE)
+    base = _base(name)
+    if name != base:
+        _copy_tables(bench.work(base).lake.root, work.lake.root, PROFILE)
     for day in _days(name):
         make_profile(work, day)
     say(f"{name}: profiles of {len(_days(name))} days")
@@ -158,10 +160,18 @@ PROFILE: Final = ("camera_profile", "camera_facts", "scenes", "camera_embeddings
 """Tables of the stage 'profiles'; copied from the ordinary hospital before a scenario's own."""
 
 
+def _base(name: str) -> str:
+    """The ordinary hospital to which a scenario happens; of that, itself."""
+    return name if name in ORDINARY else SCENARIOS[name].ordinary
+
+
 def _days(name: str) -> list[date]:
     """The days of a scenario that differ from the ordinary hospital's; of that, all."""
-    if name == ORDINARY:
-        return [FIRST_DAY + timedelta(days=number) for number in range(DAYS)]
+    if name == _base(name):
+        return [
+            FIRST_DAY + timedelta(days=number)
+            for number in range(ordinary_hospital(name=name).days)
+        ]
     return SCENARIOS[name].days
 
 
@@ -352,12 +362,12 @@ def verdict_of(scenario: Scenario, causes: Sequence[pl.DataFrame]) -> Verdict:
 
 def _effect(bench: Bench, scenario: Scenario) -> tuple[Events, Events]:
     """The champion without the change and with it."""
-    ordinary, own = bench.work(ORDINARY), bench.work(scenario.name)
+    base = _base(scenario.name)
+    ordinary, own = bench.work(base), bench.work(scenario.name)
     cameras = list(scenario.cameras) or ["cam-01", "cam-02", "cam-03"]
     before = scenario.days
     if not scenario.cameras:
-        after_week = [CHANGE_DAY + timedelta(days=number) for number in range(DAYS - ORDINARY_DAYS)]
-        before = [day for day in after_week if day not in scenario.days]
+        before = [day for day in _days(base) if day >= CHANGE_DAY and day not in scenario.days]
     return _events(ordinary, before, cameras), _events(own, scenario.days, cameras)
 
 
@@ -427,7 +437,7 @@ def do(bench: Bench, stage: str, names: Sequence[str], *, again: bool) -> None:
         "features": make_features,
         "profiles": make_profiles,
     }[stage]
-    for name in (ORDINARY, *names):
+    for name in (*dict.fromkeys(map(_base, names)), *names):
         mark = bench.mark(stage, name)
         if mark.exists() and not again:
             continue
@@ -437,7 +447,7 @@ def do(bench: Bench, stage: str, names: Sequence[str], *, again: bool) -> None:
         mark.parent.mkdir(parents=True, exist_ok=True)
         mark.write_text(f"{time.perf_counter() - began:.1f}\n")
         for later in STAGES[STAGES.index(stage) + 1 : STAGES.index("judge")]:
-            for stale in (name,) if name != ORDINARY else (ORDINARY, *SCENARIOS):
+            for stale in (name, *(one for one in SCENARIOS if _base(one) == name)):
                 bench.mark(later, stale).unlink(missing_ok=True)
 
 

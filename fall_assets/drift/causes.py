@@ -186,16 +186,20 @@ def _of_the_rest(seen: _Seen) -> list[Cause]:
 
 
 def _of_people(seen: _Seen) -> Cause | None:
-    """How people move along, then how tall they are, then anything else of them."""
+    """How tall those are who stand, then how people move along, then anything else of them."""
     own = [one for one in seen.certain if one.signal in POSE_FIGURES or one.kind == "pose"]
     if not own:
         return None
+    shorter = seen.felt("stature", rose=False)
+    if shorter:
+        return _cause("smaller_people", shorter, seen.felt("person_height", rose=False), own)
     rolling = seen.felt("rolling", rose=True)
     sitting = seen.felt("sitting", rose=True)
-    if rolling or (sitting and seen.felt("person_aspect", rose=False)):
-        return _cause("wheelchairs", rolling, sitting, own)
+    lower = seen.felt("upright", rose=False)
+    if rolling or ((sitting or lower) and seen.felt("person_aspect", rose=False)):
+        return _cause("wheelchairs", rolling, lower, sitting, own)
     smaller = seen.felt("person_height", rose=False)
-    if smaller and not sitting:
+    if smaller and not sitting and not lower:
         return _cause("smaller_people", smaller, own)
     return _cause("pose", own)
 

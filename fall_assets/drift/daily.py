@@ -48,10 +48,11 @@ HOURS = 24
 
 _LOG = frozenset(
     {"sharpness", "noise", "motion_mean", "person_height", "person_aspect", "person_speed"}
+    | {"stature"}
 )
 _ANGLE = frozenset(
-    {"dark_share", "bright_share", "gate_duty", "lying", "sitting", "rolling", "score"}
-    | {"score_high"}
+    {"dark_share", "bright_share", "gate_duty", "lying", "sitting", "rolling", "upright"}
+    | {"score", "score_high"}
 )
 _ROOT = frozenset({"people", "alerts_per_hour"})
 
@@ -74,6 +75,8 @@ _BY_PATIENT = {
     "sitting_x": 0.03,
     "sitting_y": 0.02,
     "rolling": 0.15,
+    "upright": 0.1,
+    "stature": 0.05,
 }
 # One odd day counts as no more than this many standard deviations of the site's days.
 _ODD = 6.0

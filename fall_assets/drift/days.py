@@ -46,14 +46,28 @@ POSE_FIGURES = (
     "sitting_x",
     "sitting_y",
     "rolling",
+    "upright",
+    "stature",
 )
 """What people look like and where they are."""
+
+STATURE = "stature"
+UPRIGHT_MEASURES = ("upright_height", "upright_y")
+"""What stature is made of (`stature.py`), and no figures by themselves: how high people are who
+are upright, as a geometric mean, and how low in the picture their hips are."""
+
+UPRIGHT_ASPECT = 2.2
+"""People are upright whose box is so many times as high as wide, and who do not lie."""
 
 SCORE_FIGURES = ("score", "score_high", "alerts_per_hour")
 """What the champion makes of it: mean and high scores of its windows, alerts of the hour."""
 
 FACTS = ("resolution", "codec", "frame_rate", "camera_model", "firmware", "clock")
 """What is exactly known. `frame_rate` is 1/s, `clock` the offset in s: both texts of numbers."""
+
+SLOWLY, WARD = "slowly", "ward"
+"""What follows a figure's name, after a colon, where its daily stream is asked, and where all
+cameras of the ward are asked together."""
 
 PARTS = 4
 """Quarters of the day, UTC: within one, hours are alike enough to be compared."""

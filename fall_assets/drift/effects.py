@@ -47,6 +47,8 @@ FELT: Mapping[str, Felt] = {
     "sitting_x": Felt(0.15),
     "sitting_y": Felt(0.12),
     "rolling": Felt(0.15),
+    "upright": Felt(0.25),
+    "stature": Felt(0.15),
     "score": Felt(0.1),
     "score_high": Felt(0.1),
     "alerts_per_hour": Felt(2.0, 1.0),

@@ -10,7 +10,8 @@ A camera's day is compared with the days that are ordinary to the champion:
 - `exact`: resolution, codec, frame rate, model, firmware, clock. No statistics;
 - `quality`, `pose`, `score`: each figure against how ordinary days differ from one another; those
   of people together as well (`people_together`), and embeddings where the site computes them;
-- people's figures of all cameras of a ward together: another patient changes one camera, not all;
+- people's figures of all cameras of a ward together, over as many days as a change must stand:
+  another patient changes one camera, not all;
 - `scene`: what stands behind the people, against how scenes of ordinary days differ;
 - `online`: sums over days, for what changes slowly;
 - `precision`: what staff confirmed; `skew`: figures that box and platform both compute.
@@ -126,7 +127,8 @@ def judge(
     signals += exact_signals(days, known, today, settings)
     chosen = figure_signals(days, known, today, settings)
     signals += chosen.signals
-    signals += ward_signals(chosen.signals, wards or {}, settings)
+    before = past.signals.filter(pl.col("day") < day)
+    signals += ward_signals(chosen.signals, before, wards or {}, settings)
     signals += vector_signals(days, chosen.days, today, settings)
     scenes = scene_signals(days, chosen.days, today, settings)
     signals += [signal for signal, _ in scenes.values()]
@@ -189,6 +191,8 @@ def _causes(
             spoke = [one for one in own if one.figure in cause.signals and _speaks(one)]
             days = reported.get(camera_id, [])
             since, confirmed = _stood(cause, earlier, days, day, settings)
+            over_days = [one.since for one in spoke if one.drifted and one.since is not None]
+            since, confirmed = min([since, *over_days]), confirmed or bool(over_days)
             values = [one.adjusted for one in spoke if one.adjusted is not None and one.drifted]
             rows.append(
                 {

@@ -18,15 +18,16 @@ import polars as pl
 
 from fall_assets.drift.causes import Turn, group_of
 from fall_assets.drift.daily import daily_tests
-from fall_assets.drift.days import FACTS, CameraDays, part_of
+from fall_assets.drift.days import FACTS, SLOWLY, WARD, CameraDays, part_of
 from fall_assets.drift.effects import FELT, effect
 from fall_assets.drift.mmd import Labels
 from fall_assets.drift.online import cusum
 from fall_assets.drift.precision import precision_evidence, usual_precision
 from fall_assets.drift.scene_tests import scene_tests
 from fall_assets.drift.settings import DAYS_PER_MONTH, DriftSettings
+from fall_assets.drift.stature import with_stature
 from fall_assets.drift.vectors import Vectors, vector_tests
-from fall_assets.drift.words import FIGURE_WORDS
+from fall_assets.drift.words import FIGURE_WORDS, figure_of
 from fall_assets.lake.registry import DriftSignal
 
 TOGETHER = "people_together"
@@ -35,13 +36,7 @@ TOGETHER = "people_together"
 SITE = "(all cameras)"
 """Stands for the whole site where a signal is of no single camera."""
 
-SLOWLY = "slowly"
-"""What follows a figure's name in the name of its daily stream."""
-
-WARD = "ward"
-"""What follows a figure's name where all cameras of the ward are asked together."""
-
-_ALIKE = 0.2
+_ALIKE, _STAY = 0.2, 0.5
 _LIKELY = 0.05
 _SELDOM = 0.02
 _FEW_ANSWERS = 10
@@ -62,7 +57,8 @@ class Signal:
     """One comparison of one camera; `before` and `after` are nan where they are no numbers.
 
     `alone` marks one that has a budget of its own and takes no part in the day's; those of one
-    `shared` name are one test, which several cameras' signals tell of.
+    `shared` name are one test, which several cameras' signals tell of. `since` is the first of the
+    days that it speaks of, where these are as many as a change must stand.
     """
 
     camera_id: str
@@ -78,13 +74,14 @@ class Signal:
     effect: float | None = None
     alone: bool = False
     shared: str = ""
+    since: date | None = None
     drifted: bool = False
     adjusted: float | None = None
 
     @property
     def figure(self) -> str:
         """What it speaks of: a daily stream, or a ward, speaks of its figure."""
-        return self.signal.removesuffix(f":{SLOWLY}").removesuffix(f":{WARD}")
+        return figure_of(self.signal)
 
 
 def exact_signals(
@@ -166,7 +163,7 @@ def figure_signals(
         new = today.profile.join(own.select("camera_id").unique(), on="camera_id", how="semi")
         if ordinary.is_empty() or new.is_empty():
             continue
-        found = daily_tests(ordinary, new)
+        found = daily_tests(*with_stature(ordinary, new))
         tested.append(found.with_columns(pl.lit(number, pl.Int64).alias("regime")))
     if not tested:
         return Chosen([], newest.clear())
@@ -208,14 +205,17 @@ def figure_signals(
 
 
 def ward_signals(
-    figures: Sequence[Signal], wards: Mapping[str, str], settings: DriftSettings
+    figures: Sequence[Signal],
+    past: pl.DataFrame,
+    wards: Mapping[str, str],
+    settings: DriftSettings,
 ) -> Iterator[Signal]:
     """Each figure of people over all cameras of a ward: another patient changes one, not all.
 
-    The cameras' scores are added up as if they correlated by 0.2 (Stouffer 1949, with the variance
-    of such a sum): the ward's staff and weekends are the same. Cameras without a ward are one ward.
-    Where the sum is certain, each camera tells of it whose own figure changed likewise, by as much
-    as is felt.
+    Scores of the last `confirm_days` reported days are added up, for a change must stand so long
+    anyway; `past` are rows of `drift_signals` of the days before. Cameras without a ward are one.
+    Where the sum is certain, and the ward differed likewise on each of these days, each camera
+    tells of it whose own figure changed likewise today, by as much as is felt.
     """
     from scipy.stats import norm
 
@@ -223,23 +223,53 @@ def ward_signals(
     for one in figures:
         if one.kind == "pose" and one.effect is not None and one.p_value is not None:
             groups.setdefault((wards.get(one.camera_id, ""), one.signal), []).append(one)
+    before = past.filter(pl.col("kind") == "pose").drop_nulls("statistic")
+    by_figure = before.select("signal", "day", "camera_id", "statistic").partition_by(
+        "signal", as_dict=True, include_key=False
+    )
     for (ward, figure), own in sorted(groups.items()):
-        count = len(own)
-        if count < 2:
+        if len(own) < 2:
             continue
-        total = sum(one.statistic or 0.0 for one in own)
-        score = total / math.sqrt(count + count * (count - 1) * _ALIKE)
-        p_value = float(2 * norm.sf(abs(score)))
+        cameras = [one.camera_id for one in own]
+        days = [[one.statistic or 0.0 for one in own]]
+        since: date | None = None
+        if settings.confirm_days > 1 and (rows := by_figure.get((figure,))) is not None:
+            rows = rows.filter(pl.col("camera_id").is_in(cameras))
+            known = rows.partition_by("day", as_dict=True)
+            newest = sorted(known)[1 - settings.confirm_days :]
+            days += [known[day]["statistic"].to_list() for day in newest]
+            since = newest[0][0] if len(days) == settings.confirm_days else None
+        score = _added_up(days)
+        each = [_added_up([day]) for day in days]
+        stood = all(one * score > 0 and norm.sf(abs(one)) <= _LIKELY for one in each)
         for one in own:
             likewise = (one.statistic or 0.0) * score > 0 and (one.p_value or 1.0) <= _LIKELY
             yield replace(
                 one,
                 signal=f"{figure}:{WARD}",
                 statistic=score,
-                p_value=p_value,
-                large=one.large and likewise,
+                p_value=float(2 * norm.sf(abs(score))),
+                large=one.large and likewise and stood,
                 shared=f"{ward}:{figure}",
+                since=since,
             )
+
+
+def _added_up(days: Sequence[Sequence[float]]) -> float:
+    """One standard normal score of the scores of a ward's cameras on some days (Stouffer 1949).
+
+    What they share is taken to be more than what was seen: cameras of one day correlate by 0.2 (the
+    ward's staff and weekends are the same), days of one camera by 0.5 (so are most patients, and
+    the ordinary days that both are compared with), anything else by their product.
+    """
+    cameras = max(map(len, days))
+    pairs = sum(len(day) * (len(day) - 1) for day in days)
+    count = sum(map(len, days))
+    # Each score, and those of the same camera on other days; a camera that was off has fewer.
+    same_camera = cameras * len(days) * (len(days) - 1)
+    others = max(0, count**2 - count - pairs - same_camera)
+    spread = count + _ALIKE * pairs + _STAY * same_camera + _ALIKE * _STAY * others
+    return sum(map(sum, days)) / math.sqrt(spread)
 
 
 def vector_signals(

@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
+from fall_assets.drift.days import SLOWLY, WARD
+
 
 @dataclass(frozen=True)
 class CauseWords:
@@ -302,6 +304,14 @@ FIGURE_WORDS: Mapping[str, FigureWords] = {
         "more people move along while they sit",
         "fewer people move along while they sit",
     ),
+    "upright": _share(
+        "share of people who are upright", "more people are upright", "fewer people are upright"
+    ),
+    "stature": _share(
+        "people's height for where they stand, against the usual",
+        "people are taller",
+        "people are shorter",
+    ),
     "score": FigureWords(
         "detector's mean score", "the scores are higher", "the scores are lower", digits=3
     ),
@@ -375,7 +385,7 @@ STATE_WORDS: Mapping[str, str] = {
 
 def figure_of(signal: str) -> str:
     """The figure or fact of which a signal speaks: that of a daily stream is its figure's."""
-    return signal.removesuffix(":slowly").removesuffix(":ward")
+    return signal.removesuffix(f":{SLOWLY}").removesuffix(f":{WARD}")
 
 
 def signal_in_words(signal: str) -> str:

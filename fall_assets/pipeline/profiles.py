@@ -21,6 +21,8 @@ from fall_assets.drift.days import (
     PARTS,
     POSE_FIGURES,
     QUALITY_FIGURES,
+    UPRIGHT_ASPECT,
+    UPRIGHT_MEASURES,
     CameraDays,
     part_of,
 )
@@ -47,6 +49,7 @@ HIGH_SCORE = 0.5
 """A window's score from which it counts as high, whatever the model's own threshold."""
 
 _CAMERA_HOUR = ("camera_id", "hour")
+_HALF = 0.5
 _LAST_HOUR = 23
 _HOUR_S = 3600.0
 _PLACES = {1: (0.5,), 2: (0.25, 0.75)}
@@ -100,15 +103,17 @@ def _window_figures(work: Work, day: date, videos: pl.DataFrame) -> pl.DataFrame
         work.lake.scan("features", days=[day])
         .filter(pl.col("feature_set") == settings.version, pl.col("window") % step == 0)
         .select("video_id", "camera_id", "start_s", *figures)
+        .with_columns(**_upright())
         .collect()
     )
+    figures += ["upright", *UPRIGHT_MEASURES]
     means = (
         _with_hour(windows, videos, "start_s")
         # Sums in one order, so that the same rows come out of each run.
         .sort("video_id", "start_s")
         .group_by(*_CAMERA_HOUR, maintain_order=True)
         .agg(
-            *(pl.col(name).mean().alias(f"value:{name}") for name in figures),
+            *(_mean(name).alias(f"value:{name}") for name in figures),
             *(pl.col(name).count().cast(pl.Int64).alias(f"windows:{name}") for name in figures),
         )
     )
@@ -129,6 +134,29 @@ def _window_figures(work: Work, day: date, videos: pl.DataFrame) -> pl.DataFrame
         if means.height
         else _no_figures()
     )
+
+
+def _upright() -> dict[str, pl.Expr]:
+    """Columns of windows: whether people in it are upright, how high they are then, and where.
+
+    Of people who sit, crouch or lie a height says nothing of how tall they are.
+    """
+    up = pl.col("person_aspect") >= UPRIGHT_ASPECT
+    # Null where nobody is seen who does not lie.
+    upright = pl.when(pl.col("lying") < _HALF).then(up)
+    height, place = UPRIGHT_MEASURES
+    return {
+        "upright": upright.cast(pl.Float64),
+        height: pl.when(upright).then("person_height"),
+        place: pl.when(upright).then("person_y"),
+    }
+
+
+def _mean(name: str) -> pl.Expr:
+    """Heights are compared as ratios, so that theirs is the geometric mean."""
+    if name == UPRIGHT_MEASURES[0]:
+        return pl.col(name).log().mean().exp()
+    return pl.col(name).mean()
 
 
 def _duty_figures(work: Work, day: date, videos: pl.DataFrame, hours: pl.DataFrame) -> pl.DataFrame:

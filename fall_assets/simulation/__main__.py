@@ -18,9 +18,8 @@ from typing import Any
 from fall_assets.errors import FallAssetsError
 from fall_assets.simulation.changes import KINDS
 from fall_assets.simulation.hospital import HospitalSpec, generate, truth_of
-from fall_assets.simulation.scenarios import SCENARIOS, SEED, ordinary_hospital
+from fall_assets.simulation.scenarios import ORDINARY, SCENARIOS, SEED, ordinary_hospital
 
-ORDINARY = "ordinary"
 _NOT_OPTIONS = ("changes", "views", "hours")
 
 
@@ -39,9 +38,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--workers", type=int, default=2, help="processes (default 2)")
     parser.add_argument(
         "--scenario",
-        choices=(ORDINARY, *SCENARIOS),
+        choices=(*ORDINARY, *SCENARIOS),
         metavar="NAME",
-        help=f"one of --scenarios, or {ORDINARY}; of the options below --seed alone counts",
+        help=f"one of --scenarios, or of {', '.join(ORDINARY)}; then only --seed counts",
     )
     parser.add_argument(
         "--like", type=Path, help="landing folder of another hospital: the same films are linked"
@@ -66,8 +65,8 @@ def _spec(scenario: str | None, given: dict[str, Any]) -> HospitalSpec:
     if others := sorted(set(given) - {"seed"}):
         raise ValueError(f"--scenario {scenario} decides on {', '.join(others)} itself")
     seed = given.get("seed", SEED)
-    if scenario == ORDINARY:
-        return ordinary_hospital(seed)
+    if scenario in ORDINARY:
+        return ordinary_hospital(seed, scenario)
     return SCENARIOS[scenario].hospital(seed)
 
 

@@ -27,12 +27,24 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from fall_assets.drift.days import POSE_FIGURES, QUALITY_FIGURES, SCORE_FIGURES, CameraDays
+from fall_assets.drift.days import (
+    POSE_FIGURES,
+    QUALITY_FIGURES,
+    SCORE_FIGURES,
+    STATURE,
+    UPRIGHT_MEASURES,
+    CameraDays,
+)
 from fall_assets.lake.registry import table
 
 Real = npt.NDArray[np.float64]
 
-FIGURES = (*QUALITY_FIGURES, *POSE_FIGURES, *SCORE_FIGURES)
+FIGURES = tuple(
+    # Stature is made of the two measures by who judges.
+    name
+    for name in (*QUALITY_FIGURES, *POSE_FIGURES, *UPRIGHT_MEASURES, *SCORE_FIGURES)
+    if name != STATURE
+)
 HOURS = 24
 
 _LATITUDE = math.radians(50)
@@ -40,6 +52,9 @@ _TILT = math.radians(23.4)
 _WEEK = 7
 _WINDOWS = 900
 """Windows of 4 s that do not overlap, in an hour."""
+
+_NEARER = 2.0
+"""How fast people's height grows with how low in the picture they stand, of its logarithm."""
 
 _DAYS_ALIKE = 0.3
 _NIGHT_FROM, _NIGHT_UNTIL = 22, 6
@@ -64,14 +79,17 @@ _NOISE = {
     "lying_y": (0.007, 0.02),
     "sitting_x": (0.015, 0.05),
     "sitting_y": (0.01, 0.03),
+    "upright_height": (0.02, 0.06),
+    "upright_y": (0.01, 0.04),
 }
 _RATIO = frozenset(
     {"sharpness", "noise", "colour", "dark_share", "bright_share", "person_height"}
-    | {"person_aspect", "person_speed"}
+    | {"person_aspect", "person_speed", "upright_height"}
 )
 _SHARES = frozenset(
     {"dark_share", "bright_share", "motion_mean", "gate_duty", "keypoint_score", "lying"}
     | {"sitting", "rolling", "score", "score_high", "brightness", "contrast", "colour"}
+    | {"upright", "upright_y"}
     | {f"{what}_{axis}" for what in ("person", "lying", "sitting") for axis in "xy"}
 )
 
@@ -337,6 +355,8 @@ def _people(
     height = size * tall * (1 - 0.45 * lying - 0.2 * sitting)
     speed = (0.12 + 0.5 * (1 - lying - sitting)) * (1 + from_patient * (of_day(patients.speed) - 1))
     at_bed = (1 - lying) * middle + lying * bed[0]
+    # Who stands nearer is lower in the picture, and larger.
+    place = rng.uniform(0.42, 0.58) + 0.06 * rng.standard_normal(shape)
     figures = {
         "people": people,
         "motion_mean": 0.002 + 0.02 * others + 0.004 * there * (1 - asleep),
@@ -354,6 +374,9 @@ def _people(
         "sitting_x": chair[0] + of_day(patients.sitting_x),
         "sitting_y": chair[1] + of_day(patients.sitting_y),
         "rolling": np.clip(0.3 * wheels, 0, 1),
+        "upright": (1 - lying - sitting) / np.maximum(1 - lying, 0.05),
+        "upright_height": 1.3 * size * tall * np.exp(_NEARER * (place - 0.5)),
+        "upright_y": place,
         "score": 0.03 + 0.05 * lying * (1 - asleep) * rng.gamma(3, 1 / 3, shape),
         "score_high": 0.01 + 0.01 * others * rng.gamma(2, 1 / 2, shape),
     }
@@ -365,6 +388,9 @@ def _people(
     windows = {"all": np.full(shape, _WINDOWS, np.int64)}
     for figure in POSE_FIGURES[1:]:
         windows[figure] = with_people
+    windows["upright"] = with_people - lies
+    for figure in UPRIGHT_MEASURES:
+        windows[figure] = np.maximum(0, with_people - lies - sits)
     for figure, count in (("lying", lies), ("sitting", sits)):
         for axis in "xy":
             windows[f"{figure}_{axis}"] = np.where(count >= few, count, 0)

@@ -6,6 +6,10 @@ What belongs here: the hospital, the names, and what changes when. What does not
 Three cameras in two rooms. A week is ordinary, from a Monday on; then something happens, to the
 first room with its two cameras or to one camera. Day and night, weather and weekends are in all of
 them. The cameras differ from the start: the second records 720 lines, the third 25 frames a second.
+
+A recorder keeps eight films of eight seconds of each camera's day. That shows what a picture is
+like; how the people of a ward move takes more people, so that what changes people has three times
+as many, in an ordinary hospital of its own.
 """
 
 from __future__ import annotations
@@ -25,6 +29,9 @@ DAYS: Final = 14
 CHANGE_DAY: Final = FIRST_DAY + timedelta(days=ORDINARY_DAYS)
 SEED: Final = 12
 
+ORDINARY: Final = {"ordinary": 8, "ordinary_people": 24}
+"""Hospitals in which nothing happens, and how many films they keep of a camera's day."""
+
 _ROOM: Final = ("cam-01", "cam-02")
 _SMALL: Final = ("cam-01",)
 _LARGE: Final = ("cam-02",)
@@ -40,6 +47,7 @@ class Scenario:
         cameras: whom it concerns; empty for all.
         judged_from, judged_days: the days on which a drift report is looked at.
         grows_days: over so many days it comes.
+        ordinary: the hospital to which it happens.
     """
 
     name: str
@@ -47,6 +55,7 @@ class Scenario:
     judged_from: date = CHANGE_DAY
     judged_days: int = 2
     grows_days: int = 1
+    ordinary: str = "ordinary"
 
     @property
     def is_drift(self) -> bool:
@@ -70,7 +79,7 @@ class Scenario:
 
     def hospital(self, seed: int = SEED) -> HospitalSpec:
         """The hospital to which it happens, up to the last day that is looked at."""
-        base = ordinary_hospital(seed)
+        base = ordinary_hospital(seed, self.ordinary)
         days = (self.days[-1] - FIRST_DAY).days + 1
         # Night and weekends are in every hospital.
         if self.name in {change.kind for change in installed(FIRST_DAY)}:
@@ -79,14 +88,15 @@ class Scenario:
         return replace(base, days=days, changes=(*base.changes, change))
 
 
-def ordinary_hospital(seed: int = SEED) -> HospitalSpec:
-    """The hospital in which nothing happens."""
+def ordinary_hospital(seed: int = SEED, name: str = "ordinary") -> HospitalSpec:
+    """A hospital in which nothing happens, until the last day of what happens in its place."""
+    last = max(one.days[-1] for one in SCENARIOS.values() if one.ordinary == name)
     return HospitalSpec(
         seed=seed,
         first_day=FIRST_DAY,
-        days=DAYS,
+        days=min(DAYS, (last - FIRST_DAY).days + 1),
         cameras=3,
-        segments_per_day=8,
+        segments_per_day=ORDINARY[name],
         segment_s=8.0,
         fps=10,
         width=320,
@@ -109,17 +119,17 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
     one.name: one
     for one in (
         Scenario("resolution", _LARGE),
-        Scenario("children", _ROOM),
+        Scenario("children", _ROOM, ordinary="ordinary_people"),
         Scenario("furniture", _ROOM),
         Scenario("smear", _SMALL, judged_days=7, grows_days=14),
         Scenario("exposure", _SMALL),
         Scenario("frame_rate", _QUICK),
         Scenario("knock", _SMALL),
         Scenario("infrared", _SMALL),
-        Scenario("wheelchairs", _ROOM),
+        Scenario("wheelchairs", _ROOM, ordinary="ordinary_people"),
         Scenario("night"),
         Scenario("weekend", judged_from=FIRST_DAY + timedelta(days=12)),
-        Scenario("visitors", _ROOM),
+        Scenario("visitors", _ROOM, ordinary="ordinary_people"),
         Scenario("curtains", _ROOM),
         Scenario("sun", _QUICK, judged_days=7, grows_days=28),
     )

@@ -28,7 +28,9 @@ SINCE = 16
 FIRST, SECOND = camera_name(0), camera_name(1)
 DARKER = Change(0, "brightness", -0.2, SINCE)
 CHILDREN = tuple(
-    Change(camera, "person_height", 0.5, SINCE, times=True) for camera in range(SPEC.cameras)
+    Change(camera, figure, 0.65, SINCE, times=True)
+    for camera in range(SPEC.cameras)
+    for figure in ("person_height", "upright_height")
 )
 CAMERAS = [camera_name(camera) for camera in range(SPEC.cameras)]
 
@@ -66,11 +68,22 @@ def test_what_changed_is_suspected_then_named_with_its_first_day() -> None:
 
 
 def test_a_ward_that_cares_for_children_is_named_though_one_camera_alone_is_not() -> None:
-    judged = report(lived(CHILDREN), range(SINCE, SINCE + 2))
-    assert causes(judged[1], confirmed=True) == [(name, "smaller_people") for name in CAMERAS]
-    assert "people are smaller than before" in judged[1].verdict
-    [alone] = report(lived(CHILDREN[:1]), range(SINCE, SINCE + 1))
+    judged = report(lived(CHILDREN), range(SINCE - 1, SINCE + 2))
+    assert not judged[1].drifted, "it may be a visit"
+    assert causes(judged[2], confirmed=True) == [(name, "smaller_people") for name in CAMERAS]
+    assert judged[2].causes["since"].to_list() == [day(SINCE)] * len(CAMERAS)
+    assert "people are smaller than before" in judged[2].verdict
+    [alone] = report(lived(CHILDREN[:2]), range(SINCE, SINCE + 1))
     assert causes(alone) == [], "it may be one patient"
+
+
+def test_children_who_visit_a_ward_for_a_day_are_no_drift() -> None:
+    seen, away = lived(CHILDREN), lived()
+    there = seen.of([day(SINCE)])
+    others = away.of([day(number) for number in range(SPEC.days) if number != SINCE])
+    visit = replace(away, profile=pl.concat([others.profile, there.profile]))
+    judged = report(visit, range(SINCE - 1, SINCE + 4))
+    assert [one.drifted for one in judged] == [False] * 5
 
 
 def test_cameras_of_another_ward_are_not_asked() -> None:
