@@ -105,13 +105,13 @@ def draw_film(
     points, depth = camera.project(joints[:, :COCO_POINTS])
     shares = points / np.array([camera.width, camera.height])
     outside = ((shares < -0.02) | (shares > 1.02)).any(axis=-1) | (depth < 0.3)
-    turned = poses._turned(joints, camera)
+    turned = poses.visibility(joints, camera)
     turned[outside] = 0.15
     # Too little of a body is nobody to a pose network.
     gone = outside.mean(axis=-1) > rng.uniform(0.45, 0.9)
     aspect = np.array([camera.width / camera.height], np.float32)
-    found = poses._blur(
-        poses._in_picture(shares, outside)[None], poses._upright(joints)[None], turned[None],
+    found = poses.as_found(
+        poses.in_picture(shares, outside)[None], poses.uprightness(joints)[None], turned[None],
         aspect, gone[None], rate_hz, hung.noise, rng,
     )[0]  # fmt: skip
     return DrawnFilm(programme, found, float(aspect[0]), acted.intervals)

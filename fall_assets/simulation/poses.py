@@ -161,7 +161,7 @@ def pose_windows(
                 aspect[filled], target[filled] = one.aspect, one.target
                 gone[filled] = one.gone
                 filled += 1
-    points = _blur(clean, upright, turned, aspect, gone, rate_hz, noise, rng)
+    points = as_found(clean, upright, turned, aspect, gone, rate_hz, noise, rng)
     order = rng.permutation(n)
     return points[order], aspect[order], target[order]
 
@@ -209,13 +209,13 @@ def pose_films(
         points, depth = camera.project(joints[:, :COCO_POINTS])
         shares = points / np.array([camera.width, camera.height])
         outside = ((shares < -0.02) | (shares > 1.02)).any(axis=-1) | (depth < 0.3)
-        turned = _turned(joints, camera)
+        turned = visibility(joints, camera)
         turned[outside] = 0.15
         gone = outside.mean(axis=-1) > rng.uniform(0.45, 0.9)
         aspect = np.array([camera.width / camera.height], np.float32)
-        placed = _in_picture(shares, outside)
-        found = _blur(
-            placed[None], _upright(joints)[None], turned[None], aspect, gone[None],
+        placed = in_picture(shares, outside)
+        found = as_found(
+            placed[None], uprightness(joints)[None], turned[None], aspect, gone[None],
             rate_hz, noise, rng,
         )[0]  # fmt: skip
         films.append(
@@ -278,7 +278,7 @@ def _play(
     return room, bed, acted
 
 
-def _upright(joints: Array) -> Array:
+def uprightness(joints: Array) -> Array:
     """How upright a trunk stands, 0 to 1: (..., joints, 3) -> (...)."""
     trunk = joints[..., JOINT["neck"], :] - joints[..., JOINT["pelvis"], :]
     upright: Array = np.clip(trunk[..., 2] / np.linalg.norm(trunk, axis=-1), 0.0, 1.0)
@@ -302,7 +302,7 @@ def _cut(
     back = np.arange(samples - 1, -1, -1) / rate_hz
     joints = acted.joints((np.array([end for end, _ in ends])[:, None] - back).ravel())
     joints = joints.reshape(len(ends), samples, -1, 3)
-    upright = _upright(joints)
+    upright = uprightness(joints)
     for number, (end, target) in enumerate(ends):
         camera = _camera(joints[number], room, rng, scenery)
         size = np.array([camera.width, camera.height])
@@ -329,12 +329,12 @@ def _cut(
             gone |= outside.mean(axis=-1) > rng.uniform(0.45, 0.9)
             if _misses(gone, acted.fall, end, rate_hz, target):
                 continue
-        turned = _turned(joints[number], camera)
+        turned = visibility(joints[number], camera)
         turned[outside] = 0.15
         if rng.random() < scenery.hidden:
             turned[:, _LEGS[int(rng.integers(len(_LEGS))) :]] *= 0.2
         yield _Window(
-            _in_picture(shares, outside), upright[number], turned, camera.width / camera.height,
+            in_picture(shares, outside), upright[number], turned, camera.width / camera.height,
             target, gone,
         )  # fmt: skip
 
@@ -349,7 +349,7 @@ def _camera(joints: Array, room: Room, rng: np.random.Generator, scenery: Scener
     return place_anywhere((float(x), float(y)), width, height, rng)
 
 
-def _in_picture(shares: Array, outside: NDArray[np.bool_]) -> Array:
+def in_picture(shares: Array, outside: NDArray[np.bool_]) -> Array:
     """Where a pose network puts key points (samples, 17, 2) of which some lie outside.
 
     A few at the edge of the picture. Where much is cut off, it takes what it sees for all of a
@@ -402,8 +402,11 @@ def _calm(one: Interval, fall: Interval, length: float) -> bool:
     return ordinary and one.end_s > fall.end_s + length and one.start_s > fall.start_s
 
 
-def _turned(joints: Array, camera: Camera) -> Array:
-    """How well each key point shows: 1 towards the camera, less on the far side of the body."""
+def visibility(joints: Array, camera: Camera) -> Array:
+    """How well each key point shows, shape (samples, 17): 1 towards the camera, less behind.
+
+    `joints` (samples, joints, 3), metres.
+    """
     to_camera = np.asarray(camera.position) - joints[:, JOINT["head"]]
     to_camera /= np.linalg.norm(to_camera, axis=-1, keepdims=True)
     forward = joints[:, JOINT["nose"]] - joints[:, JOINT["head"]]
@@ -421,7 +424,7 @@ def _turned(joints: Array, camera: Camera) -> Array:
     return out
 
 
-def _blur(
+def as_found(
     clean: Array,
     upright: Array,
     turned: Array,
@@ -431,7 +434,12 @@ def _blur(
     noise: PoseNoise,
     rng: np.random.Generator,
 ) -> NDArray[np.float32]:
-    """Make clean key points look found: jitter, swapped sides, scores, and people not found."""
+    """Make clean key points look found: jitter, swapped sides, scores, and people not found.
+
+    Of n people: `clean` (n, samples, 17, 2), shares of the picture; `upright` and `gone`, whether
+    they are out of it, (n, samples); `turned` (n, samples, 17), how well each shows; `aspect` (n,).
+    Returns (n, samples, 17, 3): x, y, score; zero where nobody is found.
+    """
     n, samples = upright.shape
     if n == 0:
         return np.zeros((0, samples, COCO_POINTS, 3), np.float32)
