@@ -75,13 +75,25 @@ def show(episode_id: str) -> None:
 @click.argument("camera_id")
 @click.argument("day", type=click.DateTime(["%Y-%m-%d"]))
 def explain(camera_id: str, day: datetime) -> None:
-    """Say which figures tell a camera's day from its ordinary days, by learned tests."""
+    """Say which figures tell a camera's day from its ordinary days.
+
+    A figure's share is what a classifier and spot-the-difference owe to it, its shift in robust
+    standard deviations; beside it the p-values of two plain tests of it alone. The report asks
+    other tests, within one budget: these explain, and decide nothing.
+    """
     from fall_assets.pipeline.monitoring import explain_day
 
-    for one in explain_day(_work(), camera_id, day.date()):
+    told = explain_day(_work(), camera_id, day.date())
+    click.echo("share  figure            shift     p (KS)    p (CvM)")
+    for one in told.moved:
         click.echo(
-            f"{one.share:>4.0%}  {one.figure:<16} {one.shift:+.1f} robust standard deviations"
+            f"{one.share:>5.0%}  {one.figure:<16} {one.shift:>+6.1f} {one.p_ks:>10.2g} "
+            f"{one.p_cvm:>10.2g}"
         )
+    click.echo(
+        f"all together, hours exchanged within quarters of the day: p {told.p_mmd:.2g} (MMD), "
+        f"{told.p_lsdd:.2g} (LSDD)"
+    )
 
 
 @drift.command("approve")

@@ -10,8 +10,7 @@ years cost what a month does. alibi-detect's online detectors draw as many strea
 is long, ten times over: `CVMDriftOnline` with windows of 7 and 14 days and 28 days of reference
 took 0.25, 3.4 and 37 s of CPU and 1.1 to 1.3 GB for 300, 3,000 and 30,000 days at 10 bootstraps per
 day (one run each); one false drift in 100 camera-months, shared by thousands of streams, needs
-500,000 and more. It also takes days for independent. So it watches the one stream that a site as a
-whole has (`site_stream`), and CUSUM watches the cameras.
+500,000 and more. It also takes days for independent.
 """
 
 from __future__ import annotations
@@ -182,28 +181,3 @@ def _autoregressive(threshold: float, slack: float, correlation: float, shift: f
     moves = (step[:, None, :, None] * kept[None, :, :, :]).reshape(size, size)
     lengths = np.linalg.solve(np.eye(size) - moves, np.ones(size)).reshape(_LEVELS, -1)
     return float(usual @ lengths[:, 0])
-
-
-def site_stream(
-    scores: npt.NDArray[np.floating[Any]],
-    ordinary: int,
-    ert: float = 1000.0,
-    windows: tuple[int, ...] = (7, 14),
-) -> Cusum:
-    """The site as a whole: one number a day, as alibi-detect's CVMDriftOnline watches it.
-
-    scores (days,), oldest first: such as the median of all cameras' |z|; the first `ordinary` days
-    are the reference. It finds what moves many cameras a little. The statistic is that of the last
-    day over its threshold, so that the threshold is 1; alarm_day is counted from the first day
-    after the ordinary ones. A stream takes seconds to set up, and days are taken for independent.
-
-    Raises ValueError where there are fewer than 10 ordinary days, or as `tests.online_cvm` does.
-    """
-    from fall_assets.drift.tests import online_cvm
-
-    values = np.asarray(scores, np.float64)
-    values = values[np.isfinite(values)]
-    if not 10 <= ordinary <= len(values):
-        raise ValueError(f"need 10 ordinary days and no more than there are, got {ordinary}")
-    ratios, first = online_cvm(values[:ordinary], values[ordinary:], ert, windows)
-    return Cusum(float(ratios[-1]) if len(ratios) else 0.0, 1.0, first)

@@ -1,8 +1,7 @@
-"""Sampling and small statistics that the reference and the report share. numpy and polars only.
+"""Small statistics that several tests of drift share. scipy is imported where it is needed.
 
-Windows overlap and neighbours resemble each other, so that a count of windows says little about
-how much was seen. The functions here thin windows to those that do not overlap, spread a sample
-over segments, and say how many independent values a sample is worth.
+Here: thinning, what samples are worth, and p-values that are corrected or pooled. Not here: tests
+of two samples (`tests.py`, `mmd.py`), or what a day is compared with (`daily.py`).
 """
 
 from __future__ import annotations
@@ -65,47 +64,6 @@ def non_overlapping(features: pl.DataFrame) -> pl.DataFrame:
     length_s = ordered.select((pl.col("end_s") - pl.col("start_s")).max()).item()
     step = max(1, math.ceil(length_s / stride_s - 1e-6))
     return ordered.filter(pl.col("window") % step == 0)
-
-
-def spread_sample(windows: pl.DataFrame, per_camera: int, seed: int) -> pl.DataFrame:
-    """At most `per_camera` windows of each camera, spread as evenly over its segments as can be.
-
-    Each camera takes one window of every segment in turn, at random by the seed. The sample of a
-    camera does not depend on the other cameras or on the order of rows.
-    """
-    keys = ["camera_id", "video_id", "window"]
-    ordered = windows.sort(keys)
-    # Each camera draws from a generator of its own: one more camera must not change the others.
-    draws = [
-        np.random.default_rng([seed, *camera["camera_id"][0].encode()]).random(len(camera))
-        for camera in ordered.partition_by("camera_id", maintain_order=True)
-    ]
-    return (
-        ordered.with_columns(pl.Series("_draw", np.concatenate([np.empty(0), *draws])))
-        .with_columns(pl.col("_draw").rank("ordinal").over("camera_id", "video_id").alias("_turn"))
-        .sort("camera_id", "_turn", "_draw")
-        .group_by("camera_id", maintain_order=True)
-        .head(per_camera)
-        .select(windows.columns)
-        .sort(keys)
-    )
-
-
-def robust_spread(values: Real, floor: float) -> float:
-    """Robust standard deviation (MAD), not below `floor`; `floor` alone for no values."""
-    if not len(values):
-        return floor
-    return max(float(MAD_TO_SD * np.median(np.abs(values - np.median(values)))), floor)
-
-
-def ks_distance(first: Real, second: Real) -> float:
-    """Largest distance of two empirical distribution functions, 0-1; an effect, not a test."""
-    places = np.concatenate([first, second])
-    below = [
-        np.searchsorted(np.sort(sample), places, side="right") / len(sample)
-        for sample in (first, second)
-    ]
-    return float(np.abs(below[0] - below[1]).max())
 
 
 def intraclass_correlation(samples: Sequence[tuple[Real, npt.NDArray[np.int_]]]) -> float:

@@ -28,7 +28,6 @@ _LSDD_ROWS = 20
 # The largest share by which regularisation may change the difference; alibi-detect's own.
 _LSDD_DAMPING = 0.2
 _SPARSE, _EPOCHS = 0.02, 30
-_ONLINE_MOST = 5000
 
 
 class DriftTestsMissingError(PermanentFailureError):
@@ -379,36 +378,3 @@ def spot_the_difference(reference: Sample, today: Sample, seed: int = 0) -> tupl
         difference = -difference
     floor = smallest_p(len(first) / 4, len(second) / 4, 2)
     return max(float(data["p_val"]), floor), difference
-
-
-def online_cvm(
-    reference: npt.NDArray[Any],
-    stream: npt.NDArray[Any],
-    ert: float,
-    windows: tuple[int, ...] = (7, 14),
-    seed: int = 0,
-) -> tuple[Real, int | None]:
-    """Sliding windows of a stream against a reference, by alibi-detect's CVMDriftOnline.
-
-    reference (n,), stream (days,), finite. Returns the statistic over its threshold for each value
-    (the largest of the windows; 0 before the first is full), shape (days,), and the number of the
-    first value at 1 or more, or None. Ten bootstraps for each day of `ert`, the expected run time
-    without change; values are taken for independent. numpy's own generator is left as it was.
-
-    Raises ValueError where the run time is above 5,000: it would take gigabytes and minutes.
-    """
-    if not 2 < ert <= _ONLINE_MOST:
-        raise ValueError(f"need an expected run time above 2 and up to {_ONLINE_MOST}, got {ert}")
-    first, second = np.asarray(reference, np.float64), np.asarray(stream, np.float64)
-    with _global_generator(seed):
-        detector = _alibi_detect().CVMDriftOnline(
-            first, ert=ert, window_sizes=list(windows), n_bootstraps=int(10 * ert), verbose=False
-        )
-    ratios = np.zeros(len(second))
-    for number, value in enumerate(second):
-        data = detector.predict(np.array([value]))["data"]
-        statistics, threshold = np.asarray(data["test_stat"]), np.asarray(data["threshold"])
-        if np.isfinite(statistics).any() and np.isfinite(threshold).all():
-            ratios[number] = float(np.nanmax(statistics) / threshold.max())
-    reached = np.flatnonzero(ratios >= 1)
-    return ratios, int(reached[0]) if len(reached) else None

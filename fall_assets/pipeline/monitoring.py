@@ -13,7 +13,7 @@ from datetime import date, timedelta
 import polars as pl
 
 from fall_assets.drift.days import CameraDays
-from fall_assets.drift.explain import LEAST_HOURS, Moved, hours_of, what_moved
+from fall_assets.drift.explain import LEAST_HOURS, LEAST_ORDINARY, Explanation, explain, hours_of
 from fall_assets.drift.reference import KEEP_DAYS, next_regime, ordinary_days
 from fall_assets.drift.report import DriftJudgement, Past, judge
 from fall_assets.drift.settings import DriftSettings
@@ -255,10 +255,10 @@ def show_newest(work: Work) -> DriftDay | None:
     return show_drift(work, days[-1]) if days else None
 
 
-def explain_day(work: Work, camera_id: str, day: date) -> list[Moved]:
+def explain_day(work: Work, camera_id: str, day: date) -> Explanation:
     """Which figures tell a camera's day from its ordinary days, the first tells most.
 
-    Asks alibi-detect's spot-the-difference and a classifier (`drift.explain`); takes some seconds.
+    Asks alibi-detect's tests and a classifier (`drift.explain`); takes some seconds.
 
     Raises:
         PermanentFailureError: the camera has no ordinary days, or too few hours to be told apart.
@@ -274,10 +274,10 @@ def explain_day(work: Work, camera_id: str, day: date) -> list[Moved]:
         )
     wanted = [*ordinary["recorded_day"].unique().to_list(), day]
     rows = work.lake.read("camera_profile", days=wanted, where=own)
-    figures, first, second = hours_of(rows, day)
-    if min(len(first), len(second)) < LEAST_HOURS:
+    hours = hours_of(rows, day)
+    if len(hours.ordinary) < LEAST_ORDINARY or len(hours.today) < LEAST_HOURS:
         raise PermanentFailureError(
-            f"camera {camera_id} has {len(first)} ordinary hours and {len(second)} on {day} with "
-            f"the same figures; it takes {LEAST_HOURS} of each"
+            f"camera {camera_id} has {len(hours.ordinary)} ordinary hours and {len(hours.today)} "
+            f"on {day} with the same figures; it takes {LEAST_ORDINARY} and {LEAST_HOURS}"
         )
-    return what_moved(first, second, figures)
+    return explain(hours)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fall_assets.drift.online import cusum, run_time, site_stream, threshold_for
+from fall_assets.drift.online import cusum, run_time, threshold_for
 
 
 def test_run_times_are_those_of_the_published_tables() -> None:
@@ -64,23 +64,3 @@ def test_settings_that_cannot_be_are_refused() -> None:
         threshold_for(1.0)
     with pytest.raises(ValueError, match="correlation"):
         threshold_for(100.0, correlation=1.0)
-
-
-def test_the_site_s_stream_finds_what_moves_many_cameras() -> None:
-    rng = np.random.default_rng(4)
-    scores = 0.6 + 0.05 * rng.standard_normal(58)
-    np.random.seed(9)
-    expected = np.random.rand()
-    np.random.seed(9)
-    quiet = site_stream(scores, 28, ert=200)
-    scores[38:] += 0.3
-    found = site_stream(scores, 28, ert=200)
-    assert np.random.rand() == expected
-    assert not quiet.alarm
-    assert found.alarm
-    assert found.alarm_day is not None
-    assert 10 <= found.alarm_day <= 20
-    with pytest.raises(ValueError, match="10 ordinary days"):
-        site_stream(scores, 5)
-    with pytest.raises(ValueError, match="5000"):
-        site_stream(scores, 28, ert=30_000)

@@ -1,4 +1,4 @@
-"""Thinning, sampling and corrections."""
+"""Thinning, independence and corrections."""
 
 from __future__ import annotations
 
@@ -12,10 +12,7 @@ from fall_assets.drift.statistics import (
     effective_size,
     holm,
     intraclass_correlation,
-    ks_distance,
     non_overlapping,
-    robust_spread,
-    spread_sample,
 )
 
 
@@ -61,41 +58,6 @@ def test_four_second_windows_at_one_second_leave_every_fourth() -> None:
     assert kept["window"].to_list() == [0, 4, 8, 12, 16]
 
 
-@given(
-    counts=st.lists(st.integers(1, 12), min_size=1, max_size=6),
-    limit=st.integers(1, 30),
-    seed=st.integers(0, 5),
-)
-def test_a_sample_is_spread_over_the_segments(counts: list[int], limit: int, seed: int) -> None:
-    frame = pl.concat(
-        [segment("cam", f"v{number}", count, 1, 1) for number, count in enumerate(counts)]
-    )
-    sample = spread_sample(frame, limit, seed)
-    assert len(sample) == min(limit, sum(counts))
-    taken = dict(sample.group_by("video_id").len().iter_rows())
-    for number, count in enumerate(counts):
-        # A segment has fewer than another only where it has no more to give.
-        mine = taken.get(f"v{number}", 0)
-        assert mine == count or mine >= max(taken.values()) - 1
-
-
-def test_a_sample_depends_on_its_own_camera_only() -> None:
-    first = segment("cam-01", "a", 30, 1, 1)
-    other = segment("cam-00", "b", 30, 1, 1)
-    alone = spread_sample(first, 7, seed=3)
-    both = spread_sample(pl.concat([first, other]).sample(fraction=1, shuffle=True, seed=1), 7, 3)
-    assert both.filter(pl.col("camera_id") == "cam-01").equals(alone)
-    assert not spread_sample(first, 7, seed=4).equals(alone)
-
-
-def test_robust_spread_ignores_an_outlier_and_keeps_its_floor() -> None:
-    rng = np.random.default_rng(0)
-    values = rng.normal(0, 2, 5000)
-    assert robust_spread(values, 0.0) == pytest.approx(2, rel=0.05)
-    assert robust_spread(np.array([1.0, 1.0, 1.0, 99.0]), 0.5) == 0.5
-    assert robust_spread(np.empty(0), 0.5) == 0.5
-
-
 @pytest.mark.parametrize("correlation", [0.0, 0.5, 0.9])
 def test_intraclass_correlation_is_found_again(correlation: float) -> None:
     rng = np.random.default_rng(7)
@@ -105,15 +67,6 @@ def test_intraclass_correlation_is_found_again(correlation: float) -> None:
     # Another mean on the other side must not look like correlation.
     found = intraclass_correlation([(values, segments), (values + 10.0, segments)])
     assert found == pytest.approx(correlation, abs=0.05)
-
-
-def test_ks_distance_is_scipy_s_statistic() -> None:
-    from scipy.stats import ks_2samp
-
-    rng = np.random.default_rng(8)
-    first, second = rng.normal(size=31).round(1), rng.normal(0.5, 2, 17).round(1)
-    assert ks_distance(first, second) == pytest.approx(ks_2samp(first, second).statistic)
-    assert ks_distance(first, first) == 0.0
 
 
 def test_one_window_per_segment_counts_fully_and_constant_segments_once() -> None:
