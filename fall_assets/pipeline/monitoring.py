@@ -19,6 +19,7 @@ from fall_assets.drift.report import DriftJudgement, Past, judge
 from fall_assets.drift.settings import DriftSettings
 from fall_assets.drift.signals import Signal, precision_signals
 from fall_assets.drift.skew import skew_signals
+from fall_assets.drift.stature import with_stature
 from fall_assets.errors import PermanentFailureError
 from fall_assets.pipeline.answers import accepted_changes
 from fall_assets.pipeline.models import tracking
@@ -232,7 +233,7 @@ def show_drift(work: Work, day: date) -> DriftDay:
         causes,
         signals,
         answers=work.lake.read("drift_answers"),
-        history=work.lake.read("camera_profile", days=shown, where=affected),
+        history=_history(work, shown, ordinary, affected),
         facts=work.lake.read("camera_facts", days=shown, where=affected),
         ordinary=ordinary,
         scenes=scene_pictures(
@@ -247,6 +248,19 @@ def show_drift(work: Work, day: date) -> DriftDay:
     )
     page = work.lake.write_file(drift_page(told).encode(), "drift", f"{day}.html")
     return DriftDay(judgement, main_plot(told), page)
+
+
+def _history(
+    work: Work, shown: Sequence[date], ordinary: pl.DataFrame, cameras: pl.Expr
+) -> pl.DataFrame:
+    """Rows of `camera_profile` of the days that are shown, with figures as the judge has them."""
+    usual = ordinary.select("camera_id", day="recorded_day").unique()
+    rows = work.lake.read(
+        "camera_profile", days=sorted({*shown, *usual["day"].to_list()}), where=cameras
+    )
+    on = ["camera_id", "day"]
+    known, others = rows.join(usual, on=on, how="semi"), rows.join(usual, on=on, how="anti")
+    return pl.concat(with_stature(known, others)).filter(pl.col("day").is_in(list(shown)))
 
 
 def show_newest(work: Work) -> DriftDay | None:
