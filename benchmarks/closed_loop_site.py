@@ -342,9 +342,17 @@ class World:
             (video, tuple(sets), films[video.path.relative_to(self.landing).as_posix()])
             for video in videos
         ]
+        yield from self._processes.map(_extracted, jobs, chunksize=6)
+
+    def held_all(self, films: Sequence[Film], settings: FeatureSettings) -> list[Held]:
+        """Held-out films as a detector sees them."""
+        return list(self._processes.map(functools.partial(held, settings=settings), films, chunksize=20))
+
+    @property
+    def _processes(self) -> ProcessPoolExecutor:
         if self._pool is None:
             self._pool = ProcessPoolExecutor(2, mp_context=get_context("spawn"))
-        yield from self._pool.map(_extracted, jobs, chunksize=6)
+        return self._pool
 
     def close(self) -> None:
         """End the processes that extract."""
