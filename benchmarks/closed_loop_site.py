@@ -346,7 +346,9 @@ class World:
 
     def held_all(self, films: Sequence[Film], settings: FeatureSettings) -> list[Held]:
         """Held-out films as a detector sees them."""
-        return list(self._processes.map(functools.partial(held, settings=settings), films, chunksize=20))
+        return list(
+            self._processes.map(functools.partial(held, settings=settings), films, chunksize=20)
+        )
 
     @property
     def _processes(self) -> ProcessPoolExecutor:
