@@ -97,7 +97,7 @@ class Clock:
                 return clock.now(tz)
 
         for name, module in list(sys.modules.items()):
-            ours = name.startswith(("fall_assets.pipeline.", "fall_assets.automation."))
+            ours = name.startswith("fall_assets.")
             if ours and getattr(module, "datetime", None) is datetime:
                 vars(module)["datetime"] = Simulated
 

@@ -79,9 +79,10 @@ class ReviewSettings:
         disagreement: weight of the largest difference between two model versions.
         doubt: weight of a score near the threshold.
         alarm: weight of the newest version's score: falls are rare, and a wrong alarm costs most.
-        drift: weight of a camera that drifted.
-        feedback: weight of what staff answered to an alert.
         coverage: weight of a room and time of day of which little is labelled.
+        feedback: weight of what staff answered to an alert.
+        drift: weight of a camera of which labels are asked for: like staff's, so that neither
+            waits until the other is done.
     """
 
     days: int = 14
@@ -91,9 +92,9 @@ class ReviewSettings:
     disagreement: float = 0.25
     doubt: float = 0.25
     alarm: float = 0.5
-    drift: float = 0.5
-    feedback: float = 3.0
     coverage: float = 0.1
+    feedback: float = 3.0
+    drift: float = 2.5
 
     def __post_init__(self) -> None:
         if self.days < 1 or self.items < 1 or self.piece_s <= 0:
@@ -264,7 +265,7 @@ def rank(
 
     One piece is chosen after the other, each time the one with the highest
 
-        novelty * (sum of the weighted reasons) / (1 + pieces of its scene) + feedback,
+        novelty * (sum of the weighted reasons) / (1 + pieces of its scene) + feedback + drift,
 
     where novelty is the distance to the nearest piece that is labelled or was chosen before, as a
     share of `UNLIKE` (at least `ALIKE`; less where nobody is seen), and pieces of its scene are
@@ -279,8 +280,8 @@ def rank(
         settings: weights and the queue's length.
         covered: further rows with FIGURES that the champion learned from, of other days.
         rooms: room of each camera; 'unknown' where it is not in it.
-        drifted: cameras that drifted, each with the first day of it; pieces from before it are
-            as ordinary as any.
+        drifted: cameras of which labels are asked for, each with the first day of its drift;
+            pieces from before it are as ordinary as any.
         feedback: columns video_id, start_s, end_s, verdict: alerts that staff answered to.
         labelled: time that is labelled by room and part of the day, in pieces.
         threshold: of the newest version, for the suggested label.
@@ -302,9 +303,12 @@ def rank(
         row["room"] = rooms.get(row["camera_id"], "unknown")
         row["part"] = part
     verdicts = _verdicts(rows, feedback)
-    weights = _reasons(rows, settings, drifted or {}, labelled or {})
-    spoken = np.array([settings.feedback * weight for weight, _ in verdicts])
-    chosen = _choose(rows, at, near_to, weights, spoken, Counter(done["scene"]), settings)
+    weights = _reasons(rows, settings, labelled or {})
+    asked = {
+        "feedback": np.array([settings.feedback * weight for weight, _ in verdicts]),
+        "drift": settings.drift * _changed(rows, drifted or {}),
+    }
+    chosen = _choose(rows, at, near_to, weights, asked, Counter(done["scene"]), settings)
     return _queue(rows, chosen, verdicts, threshold)
 
 
@@ -322,7 +326,7 @@ def _choose(
     at: Reals,
     near_to: Reals,
     weights: Mapping[str, Reals],
-    spoken: Reals,
+    asked: Mapping[str, Reals],
     scenes: Counter[str],
     settings: ReviewSettings,
 ) -> list[_Chosen]:
@@ -336,20 +340,21 @@ def _choose(
     beside = _neighbours(rows)
     seen = np.array([1.0 if row["people"] > 0 else NOBODY for row in rows])
     total = np.sum(list(weights.values()), axis=0)
+    first, spoken = np.sum(list(asked.values()), axis=0), asked["feedback"] > 0
     free = np.ones(count, bool)
     waits = np.zeros(count, bool)
     chosen: list[_Chosen] = []
     last = np.inf
     while len(chosen) < min(settings.items, count):
         share = seen * np.clip(distance / UNLIKE, ALIKE, 1) / (1 + in_scene[numbers])
-        value = share * total + spoken
-        allowed = free & (~waits | (spoken > 0))
+        value = share * total + first
+        allowed = free & (~waits | spoken)
         if not allowed.any():
             waits[:] = False
             continue
         place = int(np.argmax(np.where(allowed, value, -1.0)))
         adds = {name: float(share[place] * weight[place]) for name, weight in weights.items()}
-        adds["feedback"] = float(spoken[place])
+        adds |= {name: float(weight[place]) for name, weight in asked.items()}
         # A neighbour that waited may be worth more than the one before it.
         worth = float(value[place])
         scale = min(1.0, last / worth) if worth > 0 else 1.0
@@ -399,22 +404,23 @@ def _figures(waiting: pl.DataFrame, others: Sequence[pl.DataFrame | None]) -> tu
 def _reasons(
     rows: Sequence[Mapping[str, Any]],
     settings: ReviewSettings,
-    drifted: Mapping[str, date],
     labelled: Mapping[tuple[str, int], float],
 ) -> dict[str, Reals]:
     """What each reason is worth for each piece, before novelty and scenes."""
-    changed = [
-        row["camera_id"] in drifted and row["day"] >= drifted[row["camera_id"]] for row in rows
-    ]
     return {
         "novelty": np.full(len(rows), settings.novelty),
         "disagreement": settings.disagreement * np.array([row["disagreement"] for row in rows]),
         "doubt": settings.doubt * np.array([row["doubt"] for row in rows]),
         "alarm": settings.alarm * np.array([row["score"] or 0.0 for row in rows]),
-        "drift": settings.drift * np.array(changed, np.float64),
         "coverage": settings.coverage
         * np.array([(1 + labelled.get((row["room"], row["part"]), 0.0)) ** -0.5 for row in rows]),
     }
+
+
+def _changed(rows: Sequence[Mapping[str, Any]], drifted: Mapping[str, date]) -> Reals:
+    """1 for what a camera saw since it drifted, else 0."""
+    seen = (row["camera_id"] in drifted and row["day"] >= drifted[row["camera_id"]] for row in rows)
+    return np.array(list(seen), np.float64)
 
 
 def _verdicts(

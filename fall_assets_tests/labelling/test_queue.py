@@ -105,18 +105,29 @@ def test_a_room_and_time_of_day_of_which_little_is_labelled_comes_first() -> Non
 
 
 @pytest.mark.parametrize("verdict", ["fall", "no_fall", "unsure"])
-def test_what_staff_answered_comes_before_all_else(verdict: str) -> None:
+def test_what_staff_answered_comes_before_what_models_say(verdict: str) -> None:
     alerts = pl.DataFrame(
         {"video_id": ["c"], "start_s": [5.0], "end_s": [9.0], "verdict": [verdict]}
     )
     rows = [piece("a", doubt=1.0, disagreement=1.0, motion_mean=0.9)]
     rows += [piece("c", number) for number in range(4)]
-    queue = rank(pieces(*rows), feedback=alerts, drifted={"cam-a": DAY})
+    queue = rank(pieces(*rows), feedback=alerts)
     assert queue.row(0, named=True)["video_id"] == "c"
     # The piece that holds most of the alert, and not all that lie beside it.
     assert queue["start_s"][0] == 4.0
     assert "staff" in queue["reason"][0]
     assert queue["reason"].str.contains("staff").sum() == 1
+
+
+def test_staff_s_findings_and_the_cameras_that_are_asked_for_share_the_top() -> None:
+    ids = [f"v{number:02}" for number in range(40)]
+    alerts = pl.DataFrame(
+        {"video_id": ids, "start_s": [5.0] * 40, "end_s": [9.0] * 40, "verdict": ["no_fall"] * 40}
+    )
+    rows = [piece(one, 1, motion_mean=n / 40, person_y=n / 40) for n, one in enumerate(ids)]
+    rows += [piece("a", 2 * n, motion_mean=n / 20, person_y=n / 20) for n in range(20)]
+    top = rank(pieces(*rows), feedback=alerts, drifted={"cam-a": DAY}).head(20)
+    assert 5 <= top["reason"].str.contains("drifted").sum() <= 15
 
 
 # What stays out.
