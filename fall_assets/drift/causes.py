@@ -27,6 +27,8 @@ lost its colour: an infrared camera's. Noise in its chroma planes keeps it from 
 TURNED_DEG, SHIFTED = 3.0, 0.05
 """A view that turned or shifted (share of the picture) by less is not called moved."""
 
+_AS_BEFORE = 0.8
+
 _LIGHT = ("brightness", "contrast", "warmth", "colour", "dark_share", "bright_share")
 _PLACES = ("person_x", "person_y", "lying_x", "lying_y", "sitting_x", "sitting_y")
 
@@ -136,6 +138,11 @@ class _Seen:
         ]
         return sorted(found, key=lambda one: -one.size)
 
+    def went_on(self, figure: str) -> bool:
+        """Whether a figure is known, and did not fall by much."""
+        known = self._by_name.get(figure)
+        return known is not None and known.after >= _AS_BEFORE * known.before
+
 
 def _cause(name: str, *parts: Iterable[Evidence]) -> Cause:
     return Cause(name, tuple(dict.fromkeys(one.signal for part in parts for one in part)))
@@ -196,7 +203,9 @@ def _of_people(seen: _Seen) -> Cause | None:
     rolling = seen.felt("rolling", rose=True)
     sitting = seen.felt("sitting", rose=True)
     lower = seen.felt("upright", rose=False)
-    if rolling or ((sitting or lower) and seen.felt("person_aspect", rose=False)):
+    wider = seen.felt("person_aspect", rose=False)
+    # Who sits in a chair stays there: a ward that sits and moves as before does so on wheels.
+    if rolling or (sitting and wider) or (lower and (wider or seen.went_on("person_speed"))):
         return _cause("wheelchairs", rolling, lower, sitting, own)
     smaller = seen.felt("person_height", rose=False)
     if smaller and not sitting and not lower:

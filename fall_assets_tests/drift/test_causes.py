@@ -65,6 +65,8 @@ def test_nothing_that_drifted_has_no_name() -> None:
         ([("upright", 0.9, 0.4, 2.0), ("person_aspect", 2.7, 2.0, 1.4)], None, ["wheelchairs"]),
         ([("upright", 0.9, 0.4, 2.0), ("stature", 1.0, 0.6, 2.7)], None, ["smaller_people"]),
         ([("upright", 0.9, 0.4, 2.0)], None, ["pose"]),
+        ([("upright", 0.9, 0.4, 2.0), ("person_speed", 0.2, 0.1, 0.7)], None, ["pose"]),
+        ([("upright", 0.9, 0.4, 2.0), ("person_speed", 0.2, 0.19, 0.1)], None, ["wheelchairs"]),
         ([("lying", 0.1, 0.6, 1.6)], None, ["pose"]),
         ([("score", 0.1, 0.4, 3.0)], None, ["scores"]),
     ],
