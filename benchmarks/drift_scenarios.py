@@ -1,7 +1,7 @@
 """Drift in simulated footage with known truth: is it found, how soon, and is it called by its name?
 
     python -m benchmarks.drift_scenarios [--only NAME ...] [--folder DIR]
-        [--stage films|features|profiles|judge|all] [--again] [--json FILE]
+        [--stage films|features|profiles|judge|all] [--again] [--seed N] [--json FILE]
 
 Nine changes that matter and five that do not (`fall_assets.simulation.scenarios`), each generated
 from a seed. They happen to one of two ordinary hospitals, of which the one where people change
@@ -49,6 +49,7 @@ from fall_assets.simulation.scenarios import (
     FIRST_DAY,
     ORDINARY,
     SCENARIOS,
+    SEED,
     Scenario,
     ordinary_hospital,
 )
@@ -86,6 +87,7 @@ class Bench:
 
     folder: Path
     workers: int = 2
+    seed: int = SEED
 
     def films(self, name: str) -> Path:
         """Landing folder of a scenario."""
@@ -120,7 +122,11 @@ def _settings(path: Path, workers: int) -> SiteSettings:
 def make_films(bench: Bench, name: str) -> None:
     """The films of a scenario; what is as in the ordinary hospital is linked."""
     base = _base(name)
-    spec = ordinary_hospital(name=name) if name == base else SCENARIOS[name].hospital()
+    spec = (
+        ordinary_hospital(bench.seed, name)
+        if name == base
+        else SCENARIOS[name].hospital(bench.seed)
+    )
     like = None if name == base else bench.films(base)
     made = generate(spec, bench.films(name), workers=bench.workers, like=like)
     say(f"{name}: {made.segments} films, {made.made} new, {made.fall_segments} show a fall")
@@ -477,9 +483,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--stage", choices=STAGES, default="all")
     parser.add_argument("--again", action="store_true", help="do the stage anew")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=SEED, help="another hospital: another folder")
     parser.add_argument("--json", type=Path, help="write the verdicts there too")
     asked = parser.parse_args(arguments)
-    bench = Bench(asked.folder.resolve(), asked.workers)
+    bench = Bench(asked.folder.resolve(), asked.workers, asked.seed)
     names = list(asked.only or SCENARIOS)
     wanted = STAGES[: STAGES.index("judge")] if asked.stage in ("all", "judge") else (asked.stage,)
     for stage in wanted:
