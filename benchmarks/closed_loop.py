@@ -306,7 +306,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--days", type=int, default=90)
     parser.add_argument("--films", type=int, default=8, help="of a camera's day")
-    parser.add_argument("--held-out", type=int, default=200, help="falls of a camera's state")
+    parser.add_argument("--held-out", type=int, default=150, help="falls of a camera's state")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--plot", type=Path, default=Path("data/closed_loop.png"))
     parser.add_argument("--folder", type=Path, help="where the site is made (a temporary one)")

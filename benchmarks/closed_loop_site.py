@@ -28,6 +28,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from multiprocessing import get_context
 from pathlib import Path
+from time import sleep as time_sleep
+from types import SimpleNamespace
 from typing import Any, Final
 
 import numpy as np
@@ -39,6 +41,7 @@ from fall_assets.features.extractors.pose import PoseExtractor
 from fall_assets.features.people import People
 from fall_assets.features.segments import SegmentResult, VideoRef
 from fall_assets.features.settings import FeatureSettings
+from fall_assets.lake import lake
 from fall_assets.learning.dataset import VideoTruth
 from fall_assets.learning.detector import Detector
 from fall_assets.learning.events import Fall
@@ -83,7 +86,7 @@ class Clock:
         return self._moment.astimezone(zone or UTC)
 
     def rule(self) -> None:
-        """Let the platform read this clock: everywhere where it asks `datetime.now`."""
+        """Let the platform read this clock: where it asks `datetime.now`, and in the lake."""
         clock = self
 
         class Simulated(datetime):
@@ -100,6 +103,8 @@ class Clock:
             ours = name.startswith("fall_assets.")
             if ours and getattr(module, "datetime", None) is datetime:
                 vars(module)["datetime"] = Simulated
+        # What is written is compared with what was decided: both by this clock.
+        vars(lake)["time"] = SimpleNamespace(time=lambda: clock.now().timestamp(), sleep=time_sleep)
 
 
 @dataclass(frozen=True)
