@@ -46,6 +46,7 @@ SET_UP: Final = 14
 WARD_A: Final = ("cam-1", "cam-2", "cam-3")
 WARD_B: Final = ("cam-4", "cam-5", "cam-6")
 NEAR: Final = 0.02
+_DRAWN_EVERY: Final = 5
 STEADY_DAYS: Final = 3
 """What recovered stays so on so many days."""
 
@@ -139,8 +140,8 @@ def drifts(days: int) -> tuple[Drift, ...]:
     )
 
 
-def live(daily: Daily, days: Sequence[date], judge: Judge) -> list[Judged]:
-    """All days, one after the other."""
+def live(daily: Daily, days: Sequence[date], judge: Judge, plot: Path) -> list[Judged]:
+    """All days, one after the other; what was lived so far is drawn now and then."""
     first = ""
     lived = []
     for day in days:
@@ -160,6 +161,8 @@ def live(daily: Daily, days: Sequence[date], judge: Judge) -> list[Judged]:
             f"({b.sensitivity:.3f} without), false alarms a film {a.per_film:.3f} "
             f"({b.per_film:.3f})"
         )
+        if len(lived) % _DRAWN_EVERY == 0:
+            draw(daily, lived, plot)
     return lived
 
 
@@ -330,7 +333,7 @@ def _run(daily: Daily, asked: argparse.Namespace) -> int:
     say("set up: a champion serves")
     days = [set_up[-1] + timedelta(days=1 + number) for number in range(asked.days)]
     judge = Judge(daily, asked.held_out, asked.held_out)
-    lived = live(daily, days, judge)
+    lived = live(daily, days, judge, asked.plot)
     print("day         sensitivity  (without)  false alarms per camera-day  (without)")
     told = events(daily)
     for one in lived:

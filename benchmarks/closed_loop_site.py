@@ -21,19 +21,19 @@ import io
 import shutil
 import struct
 import sys
+import time
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 from multiprocessing import get_context
 from pathlib import Path
-from time import sleep as time_sleep
-from types import SimpleNamespace
 from typing import Any, Final
 
 import numpy as np
 import polars as pl
+from deltalake import Transaction
 from numpy.typing import NDArray
 
 from fall_assets.features.extract import Team, extract
@@ -86,7 +86,7 @@ class Clock:
         return self._moment.astimezone(zone or UTC)
 
     def rule(self) -> None:
-        """Let the platform read this clock: where it asks `datetime.now`, and in the lake."""
+        """Let the platform read this clock: at `datetime.now` and in the lake's claims."""
         clock = self
 
         class Simulated(datetime):
@@ -103,8 +103,11 @@ class Clock:
             ours = name.startswith("fall_assets.")
             if ours and getattr(module, "datetime", None) is datetime:
                 vars(module)["datetime"] = Simulated
-        # What is written is compared with what was decided: both by this clock.
-        vars(lake)["time"] = SimpleNamespace(time=lambda: clock.now().timestamp(), sleep=time_sleep)
+        # What is written is compared with what was decided: both by this clock. The lake's engine
+        # forgets old claims by its own.
+        vars(lake)["_claimed"] = lambda name: Transaction(
+            name, int(clock.now().timestamp() * 1000), int(time.time() * 1000)
+        )
 
 
 @dataclass(frozen=True)
@@ -218,7 +221,9 @@ class World:
             hung = self.hung(camera_id, day)
             names = self._played(hung, day, rng)
             for place_of, programme in enumerate(names):
-                at = datetime.combine(day, time(), UTC) + step * (place_of + 0.8 * rng.random())
+                at = datetime.combine(day, datetime.min.time(), UTC) + step * (
+                    place_of + 0.8 * rng.random()
+                )
                 at = at.replace(microsecond=0)
                 falls = programme in FALLS[hung.people]
                 path = f"{camera_id}/{day}/{at:%H-%M-%S}.mp4"
