@@ -117,7 +117,9 @@ class Daily:
         # Nothing of the machine's own site takes part.
         os.environ["FALL_CONFIG"] = str(folder / "site.toml")
         logging.getLogger("mlflow").setLevel(logging.ERROR)
-        site = TestSite(folder, dg.DagsterInstance.local_temp(str(storage)))
+        # Of its runs nothing needs to outlive this process, and a file for each would cost most of
+        # the time.
+        site = TestSite(folder, dg.DagsterInstance.ephemeral(str(storage)))
         here = world(site.landing)
         # The pose network is the one thing that the world stands in for.
         vars(features)["extract_all"] = here.extract_all
