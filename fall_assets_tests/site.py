@@ -123,7 +123,7 @@ def new_site(root: Path) -> TestSite:
     (root / "landing").mkdir(exist_ok=True)
     storage = root / "dagster"
     storage.mkdir()
-    return TestSite(root, dg.DagsterInstance.local_temp(str(storage)))
+    return TestSite(root, dg.DagsterInstance.ephemeral(str(storage)))
 
 
 def fill(landing: Path) -> None:

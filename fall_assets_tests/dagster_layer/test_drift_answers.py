@@ -35,7 +35,7 @@ def site(tmp_path: Path) -> Iterator[TestSite]:
     film(work, 1, "cam-1", labels=60)
     (root / "site.toml").write_text("")
     (tmp_path / "dagster").mkdir()
-    site = TestSite(root, dg.DagsterInstance.local_temp(str(tmp_path / "dagster")))
+    site = TestSite(root, dg.DagsterInstance.ephemeral(str(tmp_path / "dagster")))
     yield site
     site.instance.dispose()
 
@@ -207,7 +207,7 @@ def test_the_same_lake_with_another_instance_starts_nothing_twice(
     wait(site, asked(site)["retraining"])
     run(site, asked(site)["answering"], "answering")
     (tmp_path / "fresh").mkdir()
-    fresh = TestSite(site.root, dg.DagsterInstance.local_temp(str(tmp_path / "fresh")))
+    fresh = TestSite(site.root, dg.DagsterInstance.ephemeral(str(tmp_path / "fresh")))
     try:
         assert asked(fresh) == {}
     finally:
@@ -216,7 +216,7 @@ def test_the_same_lake_with_another_instance_starts_nothing_twice(
 
 def test_a_site_without_reports_is_skipped(tmp_path: Path) -> None:
     (tmp_path / "dagster").mkdir()
-    empty = TestSite(tmp_path, dg.DagsterInstance.local_temp(str(tmp_path / "dagster")))
+    empty = TestSite(tmp_path, dg.DagsterInstance.ephemeral(str(tmp_path / "dagster")))
     (tmp_path / "site.toml").write_text("")
     try:
         assert isinstance(empty.resource, SiteResource)

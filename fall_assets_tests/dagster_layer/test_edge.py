@@ -38,7 +38,7 @@ def site(lived_in: TestSite, tmp_path: Path) -> Iterator[TestSite]:
     shutil.copytree(lived_in.root, root)
     storage = tmp_path / "dagster"
     storage.mkdir()
-    copy = TestSite(root, dg.DagsterInstance.local_temp(str(storage)))
+    copy = TestSite(root, dg.DagsterInstance.ephemeral(str(storage)))
     yield copy
     copy.instance.dispose()
 

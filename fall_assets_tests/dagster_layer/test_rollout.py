@@ -46,7 +46,7 @@ def site(tmp_path: Path) -> Iterator[TestSite]:
     (root / "site.toml").write_text(SETTINGS)
     storage = tmp_path / "dagster"
     storage.mkdir()
-    site = TestSite(root, dg.DagsterInstance.local_temp(str(storage)))
+    site = TestSite(root, dg.DagsterInstance.ephemeral(str(storage)))
     assert site.work.site.settings.rollout == rolled_site.ROLLOUT
     yield site
     site.instance.dispose()

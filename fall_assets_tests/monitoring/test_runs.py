@@ -35,7 +35,7 @@ KEYS = [dg.AssetKey("by_day")]
 @pytest.fixture
 def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
     FAILS.clear()
-    with dg.DagsterInstance.local_temp(str(tmp_path)) as temporary:
+    with dg.DagsterInstance.ephemeral(str(tmp_path)) as temporary:
         yield temporary
 
 
