@@ -93,12 +93,15 @@ class Escalator:
         loop = asyncio.get_running_loop()
         if await loop.run_in_executor(self._threads, self.raise_levels):
             self._changed()
+        # Who is being told now may have been told by the time these rows are here, which then
+        # still say waiting: only who was free before the reading is told of them.
+        busy = frozenset(self._busy)
         by_contact = defaultdict(list)
         for row in await loop.run_in_executor(self._threads, self._due):
             by_contact[row.contact].append(row)
         for contact, rows in by_contact.items():
             # One at a time and contact: who is away holds up nobody else.
-            if contact not in self._busy:
+            if contact not in busy:
                 self._busy.add(contact)
                 task = asyncio.create_task(self._send_all(contact, rows))
                 self._tasks.add(task)

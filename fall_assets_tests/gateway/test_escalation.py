@@ -211,11 +211,48 @@ webhook = "{web.url}/second"
         assert web.got == []
         gateway.start()
         eventually(lambda: len(web.got) >= 2, why="both levels are told")
+        # Killed before it has noted what it sent, it sends it again: with the same key.
         gateway.kill()
         gateway.start()
         assert gateway.post(box, "/v1/alerts", content).status_code == 200
         assert gateway.stop() == 0
-    assert [path for path, _, _ in web.got] == ["/first", "/second"]
+    keys = {(path, headers["Idempotency-Key"]) for path, headers, _ in web.got}
+    assert sorted(path for path, _ in keys) == ["/first", "/second"]
+
+
+def test_what_is_noted_as_told_at_a_kill_is_not_told_again(
+    tmp_path: Path, web: WebReceiver
+) -> None:
+    config = f"""
+[escalation]
+after_s = 500.0
+[[contacts]]
+name = "first"
+level = 0
+webhook = "{web.url}/first"
+"""
+    with running(tmp_path, config) as gateway:
+        box = gateway.token("box", box="box-1")
+        assert gateway.post(box, "/v1/alerts", alert("a1")).status_code == 201
+        eventually(lambda: "first was told of alert a1" in gateway.log(), why="it is told")
+        gateway.kill()
+        gateway.start()
+        assert gateway.post(box, "/v1/alerts", alert("a2")).status_code == 201
+        eventually(lambda: "first was told of alert a2" in gateway.log(), why="it is told")
+        assert gateway.stop() == 0
+    assert [json.loads(body)["alert_id"] for _, _, body in web.got] == ["a1", "a2"]
+
+
+def test_alerts_in_a_row_are_told_once_each(
+    make_service: Callable[..., Service], web: WebReceiver
+) -> None:
+    service = make_service(contacts=contacts(web)[:1], escalation=SOON)
+    service.cameras(WEST)
+    ids = [f"a{number}" for number in range(60)]
+    for one in ids:  # Each arrives while those before are being told.
+        send(service, one)
+    settle(service)
+    assert [json.loads(body)["alert_id"] for _, _, body in list(web.got)] == ids
 
 
 def test_home_assistant_finds_rooms_and_events(
