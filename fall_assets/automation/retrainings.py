@@ -10,7 +10,8 @@ from typing import Literal
 
 import dagster as dg
 
-from fall_assets.drift.answers import Row, Run, Step
+from fall_assets.drift.answers import Run, Step
+from fall_assets.drift.progress import Row
 
 EPISODE_TAG = "fall_assets/drift_episode"
 ATTEMPT_TAG = "fall_assets/drift_attempt"

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
-from fall_assets.drift.answers import ASKABLE, PLANS, Row, by_episode, fold, is_settled
+from fall_assets.drift.plans import ASKABLE, PLANS
+from fall_assets.drift.progress import Row, by_episode, fold, is_settled
 from fall_assets.lake import Lake
 from fall_assets.pipeline.work import Work
 from fall_assets.site import site_from_environment
@@ -16,7 +17,7 @@ from fall_assets.site import site_from_environment
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fall_assets.drift.answers import Answer
+    from fall_assets.drift.plans import Answer
 
 _BY = click.option("--by", default=getpass.getuser, help="Who says so; default: you.")
 _WHY = click.option("--why", default="", help="In your words; it is kept with the answer.")

@@ -1,12 +1,8 @@
-"""What is done about drift, in which order, and when. Pure.
+"""What comes next about a drift, and when. Pure.
 
-Here: which answers a cause takes and why, and the next step of every episode, from what was
-written down and what is known. Not here: episodes (`episodes.py`), reading, writing and carrying
-out (`pipeline.answers`), launching runs (the Dagster layer).
-
-The answers come in one order: annotate, normalise, labels, retrain, evaluate, rollout. What was
-done is a list of rows that only grows (the table `drift_answers`); the state of an episode is the
-fold of its rows, so that whoever is killed, or asks twice, finds what is left to do and no more.
+Here: the next step of every episode, from what was written down and what is known. Not here: which
+answers a cause takes (`plans.py`), how far they are (`progress.py`), episodes (`episodes.py`),
+reading, writing and carrying out (`pipeline.answers`), launching runs (the Dagster layer).
 """
 
 from __future__ import annotations
@@ -14,17 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal
 
-from fall_assets.drift.episodes import Episode, Note
-from fall_assets.lake.registry import DRIFT_ANSWERS
-
-Answer = Literal["annotate", "normalise", "labels", "retrain", "evaluate", "rollout"]
-State = Literal["asked", "approved", "refused", "started", "done", "failed", "skipped"]
-
-ORDER: Final = cast("tuple[Answer, ...]", DRIFT_ANSWERS)
-ASKABLE: Final[tuple[Answer, ...]] = ("labels", "retrain", "rollout")
-"""What costs people's time or changes what serves; these may wait for a person."""
+from fall_assets.drift.episodes import Episode
+from fall_assets.drift.plans import ASKABLE, ORDER, PLANS, Answer, Plan
+from fall_assets.drift.progress import Progress, Row, State, by_episode, fold
 
 WEEK: Final = timedelta(days=7)
 _CUT_AFTER: Final = timedelta(seconds=1)
@@ -79,107 +69,6 @@ class AnswerSettings:
             raise ValueError(
                 f"approval may hold {', '.join(ASKABLE)}, not {', '.join(map(repr, unknown))}"
             )
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Which answers a cause takes.
-
-    Attributes:
-        answers: taken, in order; those of `skipped` are written down as skipped with the reason.
-        skipped: why an answer on the way is left out.
-        why: why these.
-        technician: what a person at the camera is asked to do.
-        patient: whether that is waited for before anything is learned.
-    """
-
-    answers: tuple[Answer, ...]
-    why: str
-    skipped: Mapping[Answer, str] = field(default_factory=dict)
-    technician: str = ""
-    patient: bool = False
-
-
-_TOLD: Final = ("annotate",)
-_LEARN: Final = ("annotate", "labels", "retrain", "evaluate", "rollout")
-_ALL: Final = ORDER
-
-
-def _learn(why: str, not_normalised: str, technician: str = "", patient: bool = False) -> Plan:
-    return Plan(_LEARN, why, {"normalise": not_normalised}, technician, patient)
-
-
-_SAME_SIZE = "resampling changes neither light nor place nor people"
-
-PLANS: Final[Mapping[str, Plan]] = {
-    "codec": Plan(_TOLD, "another codec gives the same pictures; if not, the picture is told of"),
-    "firmware": Plan(_TOLD, "firmware by itself changes nothing that the detector sees"),
-    "camera_model": Plan(_TOLD, "what another camera changes in the picture is told of by itself"),
-    "clock": Plan(
-        _TOLD,
-        "a clock that is off moves times, not pictures",
-        technician="Set the camera's clock, or point it at the hospital's time server.",
-    ),
-    "skew": Plan(
-        _TOLD,
-        "box and platform compute different figures of the same picture: learning would learn it",
-        technician="Compare the box's package with the platform's (`fall-assets edge`).",
-    ),
-    "resolution": Plan(_ALL, "pictures are scaled to the trained size, which may be enough"),
-    "frame_rate": Plan(_ALL, "frames are taken at the trained rate, which may be enough"),
-    "view_moved": _learn(
-        "a camera that was knocked is turned back sooner than it is learned",
-        "resampling does not turn a camera back",
-        "Turn the camera back to its old view, or say that the new one is meant.",
-        patient=True,
-    ),
-    "lens_blurred": _learn(
-        "a lens is cleaned sooner than it is learned",
-        "resampling does not sharpen",
-        "Clean the lens and look at its focus.",
-        patient=True,
-    ),
-    "precision": _learn(
-        "staff say that more alarms are false than before",
-        "resampling does not tell false alarms from falls",
-        "Look at the newest alarms of the ward: is there a cause that can be put away?",
-        patient=True,
-    ),
-    "room_changed": _learn("the room is meant to be so", _SAME_SIZE),
-    "exposure": _learn(
-        "the light is as it is, or the camera takes it otherwise",
-        _SAME_SIZE,
-        "Look whether exposure and white balance of the camera were changed by mistake.",
-    ),
-    "night_mode": _learn("infrared pictures are another kind of picture", _SAME_SIZE),
-    "smaller_people": _learn("who is cared for has changed", _SAME_SIZE),
-    "wheelchairs": _learn("how people move has changed", _SAME_SIZE),
-    "pose": _learn("what people do, or how they are seen, has changed", _SAME_SIZE),
-    "picture": _learn("the picture has changed", _SAME_SIZE),
-    "embedding": _learn("what is seen has changed", _SAME_SIZE),
-    "scores": _learn("the detector judges otherwise than before", _SAME_SIZE),
-    "new_camera": _learn(
-        "nothing was learned of this camera",
-        "there is nothing before it to resample to",
-    ),
-}
-"""Every cause of `DRIFT_CAUSES`, with what is done about it and why."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """A change of state: a row of the table `drift_answers`."""
-
-    at_utc: datetime
-    episode_id: str
-    model_version: str
-    cause: str
-    cameras: tuple[str, ...]
-    since: date
-    answer: Answer
-    state: State
-    sentence: str = ""
-    evidence: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -341,112 +230,6 @@ class Decision:
     def retraining(self) -> Step | None:
         """The retraining that starts now, if one does."""
         return next((one for one in self.steps if one.act == "retrain"), None)
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far an episode is: the fold of its rows.
-
-    Attributes:
-        note: the newest annotation.
-        states: the newest row of each answer, those of an earlier attempt left out.
-        labels_asked: when labels were first asked for.
-        attempt: of the retraining, from 1.
-        attempted: whether this attempt was started.
-        noted: when the drift was first written down.
-        learned: when the first retraining started.
-    """
-
-    note: Row | None
-    states: Mapping[Answer, Row]
-    attempt: int = 1
-    attempted: bool = False
-    noted: datetime | None = None
-    learned: datetime | None = None
-
-    def state(self, answer: Answer) -> State | None:
-        """Of an answer; None where nothing was written of it in this attempt."""
-        row = self.states.get(answer)
-        return row.state if row else None
-
-
-def fold(rows: Iterable[Row]) -> Progress:
-    """The progress of one episode from its rows.
-
-    A skip because the drift was over is taken back by the next annotation that says it is not.
-    """
-    note: Row | None = None
-    states: dict[Answer, Row] = {}
-    before: dict[Answer, Row | None] = {}
-    attempt, attempted = 1, False
-    noted: datetime | None = None
-    learned: datetime | None = None
-    for row in sorted(rows, key=lambda one: (one.at_utc, ORDER.index(one.answer))):
-        if row.answer == "annotate":
-            if row.evidence.get("until") is None:
-                for answer, earlier in before.items():
-                    if earlier is None:
-                        states.pop(answer, None)
-                    else:
-                        states[answer] = earlier
-                before = {}
-            note, noted = row, noted or row.at_utc
-        elif row.answer == "retrain" and row.state in ("asked", "approved") and attempted:
-            attempt, attempted = attempt + 1, False
-            states.pop("evaluate", None)
-            states.pop("rollout", None)
-        if row.state == "skipped" and row.evidence.get("over"):
-            before[row.answer] = states.get(row.answer)
-        states[row.answer] = row
-        if row.answer == "retrain" and row.state == "started":
-            attempted, learned = True, learned or row.at_utc
-    return Progress(note, states, attempt, attempted, noted, learned)
-
-
-def by_episode(rows: Iterable[Row]) -> dict[str, list[Row]]:
-    """Rows of each episode, oldest first."""
-    found: dict[str, list[Row]] = {}
-    for row in sorted(rows, key=lambda one: (one.at_utc, ORDER.index(one.answer))):
-        found.setdefault(row.episode_id, []).append(row)
-    return found
-
-
-def notes_of(rows: Iterable[Row]) -> list[Note]:
-    """What was last written down of each episode, for `episodes.episodes`."""
-    notes = []
-    for episode_id, own in by_episode(rows).items():
-        progress = fold(own)
-        if progress.note is None:
-            continue
-        until = progress.note.evidence.get("until")
-        notes.append(
-            Note(
-                episode_id,
-                progress.note.cause,
-                frozenset(progress.note.cameras),
-                progress.note.since,
-                date.fromisoformat(until) if until else None,
-                progress.note.model_version,
-                progress.learned.date() if progress.learned else None,
-            )
-        )
-    return notes
-
-
-def is_settled(progress: Progress, plan: Plan) -> bool:
-    """Whether nothing more follows by itself, until the drift is over or a person says so."""
-    if progress.note is None:
-        return False
-    row = progress.states.get("normalise")
-    if row is not None and row.evidence.get("suffices"):
-        return True
-    for answer in plan.answers[1:]:
-        state = progress.state(answer)
-        if state in ("refused", "failed"):
-            return True
-        if state not in ("done", "skipped"):
-            return False
-    return True
 
 
 def next_steps(

@@ -20,28 +20,19 @@ from typing import Any, cast
 import polars as pl
 
 from fall_assets.drift.answers import (
-    ASKABLE,
-    ORDER,
-    PLANS,
-    Answer,
     Counts,
     Decision,
     Facts,
     Learned,
     Normalised,
-    Progress,
     RolloutState,
-    Row,
     Run,
-    State,
     Step,
-    by_episode,
-    fold,
-    is_settled,
     next_steps,
-    notes_of,
 )
 from fall_assets.drift.episodes import Episode, Note, ReportedDay, Sighting, episodes
+from fall_assets.drift.plans import ASKABLE, ORDER, PLANS, Answer
+from fall_assets.drift.progress import Progress, Row, State, by_episode, fold, is_settled, notes_of
 from fall_assets.errors import PermanentFailureError
 from fall_assets.labelling.automatic import SOURCE as AUTOMATIC
 from fall_assets.lake.registry import table

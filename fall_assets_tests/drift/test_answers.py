@@ -14,9 +14,6 @@ from hypothesis import settings as given_settings
 from hypothesis import strategies as st
 
 from fall_assets.drift.answers import (
-    ORDER,
-    PLANS,
-    Answer,
     AnswerSettings,
     Counts,
     Decision,
@@ -24,17 +21,13 @@ from fall_assets.drift.answers import (
     Learned,
     Normalised,
     RolloutState,
-    Row,
     Run,
-    State,
     Step,
-    by_episode,
-    fold,
-    is_settled,
     next_steps,
-    notes_of,
 )
 from fall_assets.drift.episodes import Episode, ReportedDay, Sighting, episodes
+from fall_assets.drift.plans import ORDER, PLANS, Answer
+from fall_assets.drift.progress import Row, State, by_episode, fold, is_settled, notes_of
 from fall_assets.lake.registry import DRIFT_CAUSES
 
 FIRST = date(2026, 3, 1)
