@@ -47,10 +47,11 @@ workers = 1
 long_side = 96
 
 [learning]
-folds = 3
+# A room each: with fewer, networks that judge would have learned from a room or two.
+folds = 6
 # What the site's own labels teach: simulated motion would teach every view and every body before.
 simulated_windows = 0
-training_steps = 400
+training_steps = 1200
 max_ordinary_alarms_per_hour = 0.0
 
 [gate]
