@@ -67,6 +67,13 @@ def test_what_changed_is_suspected_then_named_with_its_first_day() -> None:
     assert "light or colours of the picture have changed" in judged[3].verdict
 
 
+def test_a_drift_has_one_id_whichever_figure_tells_of_it() -> None:
+    warmer = Change(0, "warmth", 0.1, SINCE)
+    told = [report(lived((one,)), [SINCE, SINCE + 1])[-1] for one in (DARKER, warmer)]
+    assert [causes(one, confirmed=True) for one in told] == [[(FIRST, "exposure")]] * 2
+    assert len({one.report["drift_id"][0] for one in told}) == 1
+
+
 def test_a_ward_that_cares_for_children_is_named_though_one_camera_alone_is_not() -> None:
     judged = report(lived(CHILDREN), range(SINCE - 1, SINCE + 2))
     assert not judged[1].drifted, "it may be a visit"
