@@ -69,7 +69,7 @@ def test_what_changed_is_suspected_then_named_with_its_first_day() -> None:
 
 def test_a_drift_has_one_id_whichever_figure_tells_of_it() -> None:
     warmer = Change(0, "warmth", 0.1, SINCE)
-    told = [report(lived((one,)), [SINCE, SINCE + 1])[-1] for one in (DARKER, warmer)]
+    told = [report(lived((one,)), range(SINCE, SINCE + 2))[-1] for one in (DARKER, warmer)]
     assert [causes(one, confirmed=True) for one in told] == [[(FIRST, "exposure")]] * 2
     assert len({one.report["drift_id"][0] for one in told}) == 1
 
