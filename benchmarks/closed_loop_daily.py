@@ -54,6 +54,10 @@ simulated_windows = 0
 training_steps = 1200
 max_ordinary_alarms_per_hour = 0.0
 
+[review]
+# What is not labelled within a week here never is.
+days = 7
+
 [gate]
 min_sensitivity = 0.5
 max_false_alarms_per_hour = 100.0
