@@ -51,12 +51,12 @@ long_side = 96
 folds = 6
 # What the site's own labels teach: simulated motion would teach every view and every body before.
 simulated_windows = 0
-training_steps = 1200
+training_steps = 800
 max_ordinary_alarms_per_hour = 0.0
 
 [review]
-# What is not labelled within a week here never is.
-days = 7
+# What is not labelled within days here never is.
+days = 4
 
 [gate]
 min_sensitivity = 0.5

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 import polars as pl
 
@@ -24,6 +24,7 @@ from fall_assets.rollout.guards import Crash, Facts, MemoryUse, Missed, Silence
 from fall_assets.rollout.settings import GuardSettings, RolloutSettings
 
 _HOUR = timedelta(hours=1)
+_DAY = timedelta(days=1)
 _SECONDS_PER_DAY = 86_400.0
 _REPORT_S = 60.0
 """Seconds between two reports of a box, unless it is set otherwise."""
@@ -71,17 +72,38 @@ def traits(work: Work) -> list[CameraTraits]:
 
 
 def complete_days(work: Work, first: date, now: datetime) -> list[date]:
-    """Days from `first` on that are over and of which there is evidence.
+    """Days from `first` on that are over and of which there is evidence, up to one that waits.
 
     Without a gateway the alerts must have been made of the newest scores: a look in between would
-    find a version that raises none.
+    find a version that raises none. And a day waits for staff (`answer_hours`): nearly all alerts
+    of the days before it are answered, so that what is not answered yet would count as many times
+    the usual false alarms.
     """
     today = now.astimezone(UTC).date()
     if work.site.settings.gateway.url:
         last = (now.astimezone(UTC) - _HOUR).date()
-        return [day for day in work.lake.days("edge_reports") if first <= day < last]
-    days = [day for day in work.lake.days("predictions") if first <= day < today]
-    return alerts_are_made(work, days)
+        days = [day for day in work.lake.days("edge_reports") if first <= day < last]
+    else:
+        days = [day for day in work.lake.days("predictions") if first <= day < today]
+        days = alerts_are_made(work, days)
+    wait = timedelta(hours=work.site.settings.rollout.answer_hours)
+    waits = (
+        day
+        for day in days
+        if now < datetime.combine(day, time.min, UTC) + _DAY + wait and not _is_answered(work, day)
+    )
+    until = next(waits, None)
+    return days if until is None else [day for day in days if day < until]
+
+
+def _is_answered(work: Work, day: date) -> bool:
+    """Whether staff have answered every alert of a day that they were shown."""
+    shown = work.lake.read("alerts", days=[day], columns=["alert_id"])
+    if work.site.settings.gateway.url:
+        live = ~pl.col("shadow").fill_null(value=False)
+        shown = work.lake.read("edge_alerts", days=[day], columns=["alert_id"], where=live)
+    answered = work.lake.read("alert_feedback", columns=["alert_id"])
+    return shown.join(answered, on="alert_id", how="anti").is_empty()
 
 
 def collect(

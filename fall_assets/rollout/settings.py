@@ -99,6 +99,8 @@ class RolloutSettings:
             of falls adds its own (see there).
         history_days: the champion's days before the rollout that tell the cameras apart.
         episode_min: alarms of a camera closer than this are one false alarm to a ward.
+        answer_hours: a day whose alerts are not all answered is judged so long after its end; what
+            nobody has answered by then counts as false.
         late_days: answers of staff may come so many days late; those days are counted again.
         sensitivity_margin: on the library of labelled falls the challenger may find so much less
             of them, in absolute terms.
@@ -120,6 +122,7 @@ class RolloutSettings:
     evidence: float = 20.0
     history_days: int = 28
     episode_min: float = 10.0
+    answer_hours: float = 12.0
     late_days: int = 3
     sensitivity_margin: float = 0.1
     delay_margin_s: float = 1.0
@@ -147,3 +150,5 @@ class RolloutSettings:
             raise ValueError(f"delay_margin_s is {self.delay_margin_s}, wanted 0 or more")
         if min(self.history_days, self.late_days, self.keep_days, self.ab_days) < 0:
             raise ValueError("history_days, late_days, keep_days and ab_days may not be negative")
+        if self.answer_hours < 0:
+            raise ValueError(f"answer_hours is {self.answer_hours}, wanted 0 or more")

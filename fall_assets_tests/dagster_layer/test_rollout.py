@@ -27,6 +27,7 @@ folds = 4
 
 [rollout]
 evidence = 5.0
+answer_hours = 0.0
 episode_min = 0.5
 keep_days = 2
 steps = [

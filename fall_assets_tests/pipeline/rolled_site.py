@@ -50,6 +50,8 @@ ROLLOUT = RolloutSettings(
         StepSettings(share=0.25, max_days=6),
         StepSettings(share=0.5, max_days=6, margin=1.5),
     ),
+    # No ward is here.
+    answer_hours=0.0,
     # The drawn days are minutes long: a few alarms must decide.
     evidence=5.0,
     episode_min=0.5,

@@ -136,8 +136,8 @@ def test_boxes_say_who_watched_and_what_was_raised(work: Work) -> None:
     )
     said = {"alert_id": "a1", "at_utc": at(12), "by": "nurse", "verdict": "no_fall"}
     work.lake.append("alert_feedback", one_row("alert_feedback", said), work.provenance())
-    assert complete_days(work, DAY, NOW) == [DAY]
-    assert complete_days(work, DAY, NOW - timedelta(hours=2)) == [], "late reports may still come"
+    after = NOW + timedelta(hours=12)
+    assert complete_days(work, DAY, after) == [DAY]
 
     evidence, missed = collect(work, [DAY], PAIR, {"cam-1": "w|p|f"}, RolloutSettings())
     assert missed == []
@@ -177,6 +177,22 @@ def test_a_day_is_a_day_however_often_a_box_reports(work: Work, every_s: int) ->
         ("cam-1", pytest.approx(4, abs=0.02), pytest.approx(2, abs=0.02)),
         ("cam-2", pytest.approx(10, abs=0.02), 0.0),
     ]
+
+
+def test_a_day_waits_for_late_reports_and_for_staff(work: Work) -> None:
+    tell(work, "edge_reports", [*both(range(1, 61), "cam-1"), report(24 * 60 + 5, "cam-1", "1")])
+    shown = [alert(1, 10, "cam-1", "2"), alert(2, 20, "cam-1", "2")]
+    tell(work, "edge_alerts", [*shown, alert(3, 30, "cam-1", "1", shadow=True)])
+    night = NOW - timedelta(hours=2)
+    assert complete_days(work, DAY, NOW) == []
+    noon = NOW + timedelta(hours=10)
+    assert complete_days(work, DAY, noon - timedelta(seconds=1)) == [], "staff may still come"
+    assert complete_days(work, DAY, noon) == [DAY], "nobody came"
+    for one in shown:
+        said = {"alert_id": one["alert_id"], "at_utc": at(90), "by": "nurse", "verdict": "fall"}
+        work.lake.append("alert_feedback", one_row("alert_feedback", said), work.provenance())
+    assert complete_days(work, DAY, NOW) == [DAY]
+    assert complete_days(work, DAY, night) == [], "late reports may still come"
 
 
 def trips(work: Work, now: datetime, guards: GuardSettings = GUARDS) -> list[Tripped]:
