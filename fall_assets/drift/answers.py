@@ -15,10 +15,13 @@ from typing import Any, Final, Literal
 from fall_assets.drift.episodes import Episode
 from fall_assets.drift.plans import ASKABLE, ORDER, PLANS, Answer, Plan
 from fall_assets.drift.progress import Progress, Row, State, by_episode, fold
+from fall_assets.drift.words import plural
 
 WEEK: Final = timedelta(days=7)
 _CUT_AFTER: Final = timedelta(seconds=1)
 """A run cuts its training set later than this after it was asked for."""
+_CHANCE: Final = 0.1
+"""What a candidate loses counts as more than chance where chance brings so much less often."""
 _LOST_RUN: Final = timedelta(days=2)
 """A run that Dagster does not know any more counts as failed after this."""
 
@@ -133,11 +136,23 @@ class Counts:
 
     @property
     def worse(self) -> bool:
-        """Whether the candidate finds fewer falls or raises more false alarms."""
-        return (
-            self.candidate_found < self.champion_found
-            or self.candidate_false_alarms > self.champion_false_alarms
+        """Whether the candidate misses more falls or raises more false alarms than by chance."""
+        missed = (self.falls - self.candidate_found, self.falls - self.champion_found)
+        alarms = (self.candidate_false_alarms, self.champion_false_alarms)
+        return any(_more_than_chance(*pair) for pair in (missed, alarms))
+
+    def losses(self) -> str:
+        """What the candidate loses, in words, and whether so much comes by chance; or nothing."""
+        fewer = self.champion_found - self.candidate_found
+        more = self.candidate_false_alarms - self.champion_false_alarms
+        said = [f"finds {plural(fewer, 'fall')} fewer"] if fewer > 0 else []
+        said += [f"raises {plural(more, 'false alarm')} more"] if more > 0 else []
+        if not said:
+            return ""
+        verdict = (
+            "more than chance: look before it goes on" if self.worse else "so much comes by chance"
         )
+        return f" There it {' and '.join(said)}; {verdict}."
 
     def words(self) -> str:
         """In words, leading with what a ward feels."""
@@ -148,6 +163,18 @@ class Counts:
             f"(champion {self.champion_false_alarms}), {self.candidate_found} of {self.falls} "
             f"falls found (champion {self.champion_found})"
         )
+
+
+def _more_than_chance(mine: int, theirs: int) -> bool:
+    """Whether `mine` is more than its half of both, were each as likely to be either's.
+
+    Both counts are of the same footage, so that they differ less by chance than this supposes.
+    """
+    from scipy.stats import binomtest
+
+    if mine <= theirs:
+        return False
+    return bool(binomtest(mine, mine + theirs, 0.5, "greater").pvalue < _CHANCE)
 
 
 @dataclass(frozen=True)
@@ -611,10 +638,9 @@ class _Table:
             sentence = f"Version {version} was judged beside no champion: nothing to compare."
             return Step(episode, "evaluate", "skipped", sentence)
         new, old = sides
-        worse = " The other cameras got worse: look before it goes on." if old.worse else ""
         sentence = (
             f"Version {version} on the drifted cameras: {new.words()}. On the {old.cameras} "
-            f"others: {old.words()}.{worse}"
+            f"others: {old.words()}.{old.losses()}"
         )
         evidence = {"version": version, "new": vars(new), "old": vars(old), "worse": old.worse}
         return Step(episode, "evaluate", "done", sentence, evidence)

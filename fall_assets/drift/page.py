@@ -29,6 +29,7 @@ from fall_assets.drift.words import (
     day_in_words,
     figure_of,
     p_in_words,
+    plural,
     short_day,
     signal_in_words,
     sure_in_words,
@@ -261,7 +262,7 @@ def _headline(
     if len(changed) == 1 and not watched:
         camera_id, causes = next(iter(changed.items()))
         happened = [WORDS[one["cause"]].happened for one in causes if one["confirmed"]]
-        more = f", and {_plural(len(happened) - 1, 'other change')}" if len(happened) > 1 else ""
+        more = f", and {plural(len(happened) - 1, 'other change')}" if len(happened) > 1 else ""
         return "changed", "▲", f"Camera {camera_id}: {happened[0]}{more}"
     if changed:
         many = f"{len(changed)} cameras have" if len(changed) > 1 else "1 camera has"
@@ -491,15 +492,15 @@ def _compared(day: ReportDay, any_cause: bool) -> str:
     tested = int(day.signals["p_value"].is_not_null().sum())
     exact = len(day.signals) - tested
     parts = [
-        f"<section>{heading}<p>{_plural(len(cameras), 'camera')}, {day.windows:,} windows of a few "
-        f"seconds each, {_plural(tested, 'statistical test')}"
-        + (f" and {_plural(exact, 'other measurement')}. " if exact else ". ")
+        f"<section>{heading}<p>{plural(len(cameras), 'camera')}, {day.windows:,} windows of a few "
+        f"seconds each, {plural(tested, 'statistical test')}"
+        + (f" and {plural(exact, 'other measurement')}. " if exact else ". ")
     ]
     if not ordinary.is_empty():
         days = sorted(ordinary["recorded_day"].to_list())
         parts.append(
             f"Each camera was compared with its own ordinary days, at the same time of day: "
-            f"{_plural(ordinary.height, 'camera-day')} from {day_in_words(days[0])} "
+            f"{plural(ordinary.height, 'camera-day')} from {day_in_words(days[0])} "
             f"to {day_in_words(days[-1])}. "
         )
     if day.budget:
@@ -567,10 +568,6 @@ def _camera(camera_id: str) -> str:
 def _name(name: str) -> str:
     """A name that comes from data; its direction of writing does not spill over."""
     return f"<bdi>{text(name)}</bdi>"
-
-
-def _plural(number: int, what: str) -> str:
-    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def _are(number: int, what: str) -> str:

@@ -457,3 +457,8 @@ def capital(sentence: str) -> str:
 def short_day(day: date) -> str:
     """A day where there is little room: "3 Mar"."""
     return f"{day.day} {_MONTHS[day.month - 1][:3]}"
+
+
+def plural(number: int, what: str) -> str:
+    """A number of things, as '1 camera' or '2 cameras'."""
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"

@@ -171,7 +171,7 @@ def test_the_whole_way_in_order_with_numbers() -> None:
     evaluated = life.says(episode, "evaluate")
     assert "2 false alarms in 0.5 camera-days (champion 30), 4 of 4 falls" in evaluated
     assert "On the 5 others: 8 false alarms" in evaluated
-    assert "got worse" not in evaluated
+    assert "There it" not in evaluated
     life.facts = replace(
         life.facts, rollouts={"2": RolloutState("r1", "shadow", "it watches", False)}
     )
@@ -196,13 +196,26 @@ def test_the_whole_way_in_order_with_numbers() -> None:
     assert (note.until, note.learned) == (over.until, NOON.date())
 
 
-def test_cameras_that_got_worse_are_told_of() -> None:
+@pytest.mark.parametrize(
+    ("others", "says", "worse"),
+    [
+        (Counts(5, 20, 13, 19), "finds 6 falls fewer; more than chance: look before", True),
+        (Counts(5, 525, 516, 518), "finds 2 falls fewer; so much comes by chance.", False),
+        (Counts(5, 20, 19, 19, 1, 14, 4), "raises 10 false alarms more; more than chance", True),
+        (Counts(5, 20, 18, 19, 1, 5, 4), "finds 1 fall fewer and raises 1 false alarm more", False),
+    ],
+)
+def test_what_the_other_cameras_lose_is_told_with_whether_it_is_chance(
+    others: Counts, says: str, *, worse: bool
+) -> None:
     life, episode = Life(), drifted()
     life.finish(life.launch(to_retrain(life, episode)), "2")
-    sides = (Counts(1, 4, 4, 1), Counts(5, 20, 15, 19))
+    sides = (Counts(1, 4, 4, 1), others)
     life.facts = replace(life.facts, judged={(episode.id, "m2"): sides})
     life.tick(episode)
-    assert "The other cameras got worse" in life.says(episode, "evaluate")
+    evaluated = fold(by_episode(life.rows)[episode.id]).states["evaluate"]
+    assert says in evaluated.sentence
+    assert evaluated.evidence["worse"] is worse
 
 
 @pytest.mark.parametrize(
