@@ -213,15 +213,12 @@ def choose_threshold(
     max_false_alarms_per_hour: float | None = None,
     default: float = 0.5,
 ) -> float:
-    """The threshold with the best event F1, in the middle of where it is as good as the best.
+    """The threshold with the best event F1, in the middle of where it is best.
 
     F1 and not a false-alarm rate by default: with some tens of falls and minutes of footage a
     rate per hour rests on one or two alarms, and a limit set on it would decide at random.
-    On few events whole ranges of thresholds tie. On many they do not, and the best lies where
-    chance put it, often at the edge beyond which falls are lost: all within one standard error of
-    the best count as equals (the rule of Breiman et al., Classification and Regression Trees, 1984,
-    3.4.3). The middle (in log odds) of the widest range keeps the farthest from the scores that
-    decide, so it carries over best to new footage.
+    Whole ranges of thresholds tie on so few events; the middle (in log odds) of the widest range
+    keeps the farthest from the scores that decide, so it carries over best to new footage.
 
     Args:
         videos: segments that no judged model learned from, and that it is not judged on.
@@ -241,13 +238,11 @@ def choose_threshold(
     if not any(allowed):
         fewest = min(point.false_alarms for point in curve)
         allowed = [point.false_alarms == fewest for point in curve]
-    best = max(
-        (point for point, ok in zip(curve, allowed, strict=True) if ok),
-        key=lambda point: (point.f1 or 0.0, -point.false_alarms),
-    )
-    least = _f1_a_standard_error_below(best)
-    equals = [ok and (point.f1 or 0.0) >= least for point, ok in zip(curve, allowed, strict=True)]
-    start, stop = _widest_run(equals)
+    f1 = [(p.f1 or 0.0) if ok else -1.0 for p, ok in zip(curve, allowed, strict=True)]
+    alarms = [point.false_alarms for point in curve]
+    best = max(zip(f1, (-count for count in alarms), strict=True))
+    ties = [pair == best for pair in zip(f1, (-count for count in alarms), strict=True)]
+    start, stop = _widest_run(ties)
     return _middle(curve[start].threshold, curve[stop - 1].threshold)
 
 
@@ -485,13 +480,6 @@ def _figures(name: str, value: str, point: OperatingPoint, delays: Sequence[floa
         "delay_p95_s": percentile(delays, 0.95),
         "threshold": point.threshold,
     }
-
-
-def _f1_a_standard_error_below(best: OperatingPoint) -> float:
-    """F1 with as many more errors as chance brings: the root of their number."""
-    errors = best.falls - best.found + best.false_alarms
-    right = 2.0 * best.found
-    return right / (right + errors + math.sqrt(errors)) if right else 0.0
 
 
 def _widest_run(flags: Sequence[bool]) -> tuple[int, int]:

@@ -125,24 +125,6 @@ def test_the_threshold_keeps_to_a_limit_on_false_alarms() -> None:
     assert 0.6 < limited < 0.9
 
 
-def test_on_many_events_the_threshold_keeps_away_from_the_edge() -> None:
-    """The best of a noisy plateau lies at its end, a step before falls are lost."""
-    videos = [_video(n, 0.92, falls=True) for n in range(400)]
-    videos += [_video(n, 0.55, falls=True) for n in range(400, 410)]
-    # Each false alarm that a higher threshold spares makes it a little better, up to the edge.
-    peaks = [0.3 + 0.02 * n for n in range(31)]
-    videos += [_video(500 + n, peak, falls=False) for n, peak in enumerate(peaks)]
-    curve = operating_curve(videos, AT_ONCE)
-    best = max(curve, key=lambda point: point.f1 or 0.0)
-    chosen = choose_threshold(videos, AT_ONCE)
-    at = operating_curve(videos, AT_ONCE, [chosen])[0]
-    assert best.threshold > 0.9
-    assert 0.8 < chosen < 0.9
-    assert at.found == best.found
-    errors = best.falls - best.found + best.false_alarms
-    assert at.false_alarms - best.false_alarms <= errors**0.5
-
-
 def test_without_a_fall_there_is_nothing_to_choose_by() -> None:
     assert choose_threshold([_video(0, 0.9, falls=False)], EventSettings(), default=0.7) == 0.7
 
@@ -153,12 +135,10 @@ def test_a_higher_threshold_never_finds_more(peaks: list[tuple[float, bool]]) ->
     curve = operating_curve(videos, AT_ONCE)
     for low, high in pairwise(curve):
         assert low.found >= high.found
-    best = max(curve, key=lambda point: (point.f1 or 0.0, -point.false_alarms))
+    best = max(point.f1 or 0 for point in curve)
     chosen = choose_threshold(videos, AT_ONCE)
     at = operating_curve(videos, AT_ONCE, [chosen])[0]
-    errors = best.falls - best.found + best.false_alarms
-    worst = 2 * best.found / max(2 * best.found + errors + errors**0.5, 1)
-    assert (at.f1 or 0) >= worst - 1e-9 or not any(falls for _, falls in peaks)
+    assert (at.f1 or 0) == pytest.approx(best) or not any(falls for _, falls in peaks)
 
 
 def test_thresholds_are_even_in_log_odds_and_symmetric() -> None:
