@@ -98,10 +98,11 @@ def complete_days(work: Work, first: date, now: datetime) -> list[date]:
 
 def _is_answered(work: Work, day: date) -> bool:
     """Whether staff have answered every alert of a day that they were shown."""
-    shown = work.lake.read("alerts", days=[day], columns=["alert_id"])
     if work.site.settings.gateway.url:
         live = ~pl.col("shadow").fill_null(value=False)
         shown = work.lake.read("edge_alerts", days=[day], columns=["alert_id"], where=live)
+    else:
+        shown = work.lake.read("alerts", days=[day], columns=["alert_id"])
     answered = work.lake.read("alert_feedback", columns=["alert_id"])
     return shown.join(answered, on="alert_id", how="anti").is_empty()
 
