@@ -7,7 +7,8 @@ import dagster as dg
 from fall_assets import jobs
 from fall_assets.assets.support import markdown_table, row_metadata, working
 from fall_assets.automation.retrainings import registered, retrainings
-from fall_assets.pipeline.answers import answer_drift, read_rows
+from fall_assets.pipeline.answers import answer_drift
+from fall_assets.pipeline.drift_records import read_rows
 from fall_assets.pipeline.monitoring import show_newest
 from fall_assets.resources.site import SiteResource
 

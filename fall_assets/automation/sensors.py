@@ -23,7 +23,8 @@ from fall_assets.labelling.files import label_files
 from fall_assets.labelling.zones import ZONES_FILE
 from fall_assets.lake import Lake
 from fall_assets.partitions import DAYS
-from fall_assets.pipeline.answers import decide, read_rows
+from fall_assets.pipeline.answers import decide
+from fall_assets.pipeline.drift_records import read_rows
 from fall_assets.pipeline.rollout import due, newest, to_score_again
 from fall_assets.pipeline.work import Work
 from fall_assets.resources.site import SiteResource

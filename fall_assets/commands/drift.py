@@ -33,7 +33,7 @@ def drift() -> None:
 @click.option("--all", "everything", is_flag=True, help="Also what is over.")
 def list_episodes(everything: bool) -> None:
     """List drift that lasts, newest first, with the newest answer to each."""
-    from fall_assets.pipeline.answers import read_rows
+    from fall_assets.pipeline.drift_records import read_rows
 
     known = by_episode(read_rows(_work()))
     shown = 0
@@ -58,7 +58,8 @@ def list_episodes(everything: bool) -> None:
 @click.argument("episode_id")
 def show(episode_id: str) -> None:
     """Show everything that was done about one drift, oldest first, and what is waited for."""
-    from fall_assets.pipeline.answers import decide, read_rows
+    from fall_assets.pipeline.answers import decide
+    from fall_assets.pipeline.drift_records import read_rows
 
     work = _work()
     rows = by_episode(read_rows(work)).get(episode_id)

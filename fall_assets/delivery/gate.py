@@ -32,7 +32,7 @@ class SliceRules:
         min_worse_share: 0 to 1.
     """
 
-    names: str = "dataset camera view room light body_size hour label"
+    names: str = "dataset camera changed view room light body_size hour label"
     min_falls: int = 5
     max_sensitivity_loss: float = 0.05
     min_hours: float = 0.5

@@ -639,8 +639,8 @@ class _Table:
             return Step(episode, "evaluate", "skipped", sentence)
         new, old = sides
         sentence = (
-            f"Version {version} on the drifted cameras: {new.words()}. On the {old.cameras} "
-            f"others: {old.words()}.{old.losses()}"
+            f"Version {version} on the drifted cameras since the drift: {new.words()}. On the "
+            f"{old.cameras} others: {old.words()}.{old.losses()}"
         )
         evidence = {"version": version, "new": vars(new), "old": vars(old), "worse": old.worse}
         return Step(episode, "evaluate", "done", sentence, evidence)

@@ -91,6 +91,7 @@ EVALUATION_SLICES = (
     "all",
     "dataset",
     "camera",
+    "changed",
     "view",
     "room",
     "light",

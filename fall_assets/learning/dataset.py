@@ -55,6 +55,9 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 CLIP_COLUMNS = ("video_id", "end_s", "target", "event_id", "fold", "label_source")
 """The columns that it uses of the clips; it keeps all that it is given."""
 
+REPLAY_COLUMNS = ("changed", "weight")
+"""Columns of clips (see `replay`) that it also uses; without them none changed, and all weigh 1."""
+
 CLIP_ORDER = ("video_id", "end_s", "clip_id")
 """How a training set's clips stand, so that nobody who reads them has to sort."""
 
@@ -80,7 +83,8 @@ class VideoTruth:
     """One labelled segment: where it was recorded and what happens in it.
 
     `reviewed` is false where only automatic labels speak: it teaches and never judges. `start_s`
-    is the segment's start in seconds since 1970, None where nobody told.
+    is the segment's start in seconds since 1970, None where nobody told. `changed`: recorded since
+    its camera changed. `weight`: as how many it counts where a threshold is chosen.
     """
 
     video_id: str
@@ -93,6 +97,8 @@ class VideoTruth:
     labels: tuple[Interval, ...]
     reviewed: bool = True
     start_s: float | None = None
+    changed: bool = False
+    weight: int = 1
 
     def scored(
         self, end_s: Iterable[float], score: Iterable[float], window_s: float = 4.0
@@ -110,6 +116,8 @@ class VideoTruth:
             tuple(end_s),
             tuple(score),
             self.start_s,
+            self.changed,
+            self.weight,
         )
 
 
@@ -133,6 +141,8 @@ class _Truths(Mapping[str, VideoTruth]):
                 *intervals.get(row["video_id"], ((), ())),
                 row["reviewed"],
                 row["start_utc"].timestamp() if row["start_utc"] is not None else None,
+                row["changed"],
+                row["weight"],
             )
             for row in self._known.iter_rows(named=True)
         }
@@ -269,7 +279,7 @@ class LearningSet:
             cameras: rows of `cameras`.
             pose_tracks: rows of `pose_tracks` of one feature set, likewise.
 
-        The columns in `COLUMNS` and `CLIP_COLUMNS` are enough.
+        The columns in `COLUMNS`, `CLIP_COLUMNS` and `REPLAY_COLUMNS` are enough.
 
         Raises:
             UnusableSetError: without clips or tracks, with tracks of several feature sets, where
@@ -283,6 +293,8 @@ class LearningSet:
                 f"pose tracks of {len(feature_sets)} feature sets ({', '.join(feature_sets)}), "
                 "wanted one: compute features first, and keep to one of their versions"
             )
+        if not set(REPLAY_COLUMNS) <= set(clips.columns):
+            clips = clips.with_columns(changed=pl.lit(False), weight=pl.lit(1))
         clips, number, first = _by_segment(clips)
         segments = clips["video_id"].gather(first)
         fold = clips["fold"].to_numpy()
@@ -299,6 +311,7 @@ class LearningSet:
                 "video_id": segments,
                 "fold": fold_of,
                 "reviewed": np.logical_or.reduceat(by_people, first),
+                **{name: clips[name].gather(first) for name in REPLAY_COLUMNS},
             }
         )
         known = (
@@ -364,7 +377,8 @@ def training_windows(
     A clip without a fall gives a window for everybody seen in it. One with a fall gives one: the
     person with the strongest way down, because the label does not say who fell. Each fall
     weighs the same however many windows show it, and a long segment weighs more than a short one
-    only by the square root of its length, because its windows resemble each other.
+    only by the square root of its length, because its windows resemble each other. The clips'
+    own weights multiply these.
     """
     settings = settings or WindowSettings()
     tracks = learning_set.tracks
@@ -384,7 +398,7 @@ def training_windows(
         GatheredPoints(tracks.packed, track, first, settings.samples),
         tracks.aspect[track].astype(np.float32),
         chosen["target"].to_numpy()[clip].astype(np.int64),
-        _weights(place, chosen["event_id"], clip, falls),
+        _weights(place, chosen["event_id"], clip, falls) * chosen["weight"].to_numpy()[clip],
         chosen["fold"].to_numpy()[clip].astype(np.int64),
     )
 
@@ -477,7 +491,8 @@ def _by_segment(clips: pl.DataFrame) -> tuple[pl.DataFrame, Wholes, Wholes]:
 
 def _certain_clips(learning_set: LearningSet) -> tuple[pl.DataFrame, Wholes]:
     """Clips with a target by segment, end and id, and the number of each one's segment."""
-    clips = learning_set.clips.select("end_s", "target", "event_id", "fold")
+    weight = pl.col("weight").cast(pl.Float32)
+    clips = learning_set.clips.select("end_s", "target", "event_id", "fold", weight)
     certain = clips["target"].is_not_null()
     return clips.filter(certain), learning_set.place[certain.to_numpy()]
 

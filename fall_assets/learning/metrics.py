@@ -49,6 +49,8 @@ class ScoredVideo:
     """A segment with its truth and its scores: all that a threshold is judged on.
 
     `start_s`: its start in seconds since 1970; where it is None, no other segment follows it.
+    `changed`: recorded since its camera changed. `weight`: as how many it counts where a threshold
+    is chosen; wherever a model is judged it is one.
     """
 
     video_id: str
@@ -62,6 +64,8 @@ class ScoredVideo:
     end_s: tuple[float, ...]
     score: tuple[float, ...]
     start_s: float | None = None
+    changed: bool = False
+    weight: int = 1
 
 
 @dataclass(frozen=True)
@@ -196,12 +200,19 @@ def operating_curve(
     videos: Sequence[ScoredVideo],
     settings: EventSettings,
     thresholds: Sequence[float] | None = None,
+    *,
+    weighed: bool = False,
 ) -> list[OperatingPoint]:
-    """Counts at every threshold, in order of the thresholds, over segments that are `joined`."""
+    """Counts at every threshold, in order of the thresholds, over segments that are `joined`.
+
+    Where they are `weighed`, a segment counts as many as its weight says.
+    """
     curve = []
     for threshold in thresholds if thresholds is not None else threshold_grid():
         at = replace(settings, threshold=threshold)
         outcomes = joined([outcome(video, at) for video in videos])
+        if weighed:
+            outcomes = [one for one in outcomes for _ in range(one.video.weight)]
         curve.append(operating_point(outcomes, threshold))
     return curve
 
@@ -219,6 +230,7 @@ def choose_threshold(
     rate per hour rests on one or two alarms, and a limit set on it would decide at random.
     Whole ranges of thresholds tie on so few events; the middle (in log odds) of the widest range
     keeps the farthest from the scores that decide, so it carries over best to new footage.
+    Segments count by their `weight`.
 
     Args:
         videos: segments that no judged model learned from, and that it is not judged on.
@@ -227,7 +239,7 @@ def choose_threshold(
             or else those with the fewest false alarms.
         default: returned where there is no fall to choose by.
     """
-    curve = operating_curve(videos, settings)
+    curve = operating_curve(videos, settings, weighed=True)
     if not any(point.falls for point in curve):
         return default
     allowed = [

@@ -206,6 +206,8 @@ def slice_intervals(rows: Sequence[Row], figure: str = "sensitivity") -> bytes:
 def slice_name(row: Row) -> str:
     """A slice for people: 'camera cam-1', 'body size small', and 'all footage'."""
     name = str(row["slice"]).replace("_", " ")
+    if name == "changed":
+        return f"camera {row['value']} since it changed"
     return "all footage" if name == "all" else f"{name} {row['value']}"
 
 

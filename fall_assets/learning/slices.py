@@ -14,6 +14,7 @@ from statistics import median
 import numpy as np
 import polars as pl
 
+from fall_assets.lake.registry import EVALUATION_SLICES
 from fall_assets.learning.bootstrap import (
     RESAMPLES,
     Difference,
@@ -35,9 +36,6 @@ from fall_assets.learning.metrics import (
     wilson,
 )
 from fall_assets.learning.windows import SegmentTracks, seen
-
-SLICES = ("all", "dataset", "camera", "view", "room", "light", "body_size", "hour", "label")
-"""What slices are made by."""
 
 UNKNOWN = "unknown"
 
@@ -135,7 +133,8 @@ def pieces_of(
 
     A label's slice holds the false alarms raised while it held and the footage under it, and all
     falls under `fall`; alarms outside every label stand under `unlabelled`, which has no footage
-    of its own. Without traits, or without a scene, each segment is a scene.
+    of its own. `changed` holds a camera's segments since it changed. Without traits, or without a
+    scene, each segment is a scene.
     """
     traits = traits or {}
     pieces: dict[Key, list[Piece]] = {}
@@ -154,9 +153,11 @@ def pieces_of(
             ("hour", own.hour),
         ):
             pieces.setdefault(key, []).append(whole)
+        if item.video.changed:
+            pieces.setdefault(("changed", item.video.camera_id), []).append(whole)
         for label, piece in _by_label(item, whole):
             pieces.setdefault(("label", label), []).append(piece)
-    order = {name: place for place, name in enumerate(SLICES)}
+    order = {name: place for place, name in enumerate(EVALUATION_SLICES)}
     return dict(sorted(pieces.items(), key=lambda entry: (order[entry[0][0]], entry[0][1])))
 
 

@@ -15,7 +15,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, cast
+from typing import Any
 
 import polars as pl
 
@@ -31,11 +31,12 @@ from fall_assets.drift.answers import (
     next_steps,
 )
 from fall_assets.drift.episodes import Episode, Note, ReportedDay, Sighting, episodes
-from fall_assets.drift.plans import ASKABLE, ORDER, PLANS, Answer
-from fall_assets.drift.progress import Progress, Row, State, by_episode, fold, is_settled, notes_of
+from fall_assets.drift.plans import ASKABLE, PLANS, Answer
+from fall_assets.drift.progress import Progress, Row, State, by_episode, fold, notes_of
 from fall_assets.errors import PermanentFailureError
 from fall_assets.labelling.automatic import SOURCE as AUTOMATIC
 from fall_assets.lake.registry import table
+from fall_assets.pipeline.drift_records import read_rows
 from fall_assets.pipeline.locks import locked
 from fall_assets.pipeline.rollout import begin, rollouts
 from fall_assets.pipeline.training_sets import load_training_set
@@ -76,25 +77,6 @@ class Answered:
     rows: tuple[Row, ...]
     decision: Decision
     episodes: tuple[Episode, ...]
-
-
-def read_rows(work: Work) -> list[Row]:
-    """All rows of `drift_answers`, oldest first: a dozen for each drift that ever was."""
-    return [
-        Row(
-            one["at_utc"],
-            one["episode_id"],
-            one["model_version"],
-            one["cause"],
-            tuple(json.loads(one["cameras"])),
-            one["since"],
-            cast("Answer", one["answer"]),
-            cast("State", one["state"]),
-            one["sentence"],
-            json.loads(one["evidence"]),
-        )
-        for one in work.lake.read("drift_answers").sort("at_utc").iter_rows(named=True)
-    ]
 
 
 def read_standing(work: Work) -> Standing:
@@ -307,29 +289,6 @@ def _say(
     return row
 
 
-def wanted_cameras(work: Work) -> dict[str, date]:
-    """Cameras of which labels are wanted because of drift, each with the drift's first day.
-
-    Those of open episodes whose plan asks for labels and that have not enough of them. Reads the
-    table `drift_answers` alone.
-    """
-    found: dict[str, date] = {}
-    for own in by_episode(read_rows(work)).values():
-        progress = fold(own)
-        note = progress.note
-        if (
-            note is None
-            or note.evidence.get("until") is not None
-            or is_settled(progress, PLANS[note.cause])
-            or "labels" not in PLANS[note.cause].answers
-            or progress.state("labels") in ("done", "skipped", "refused")
-        ):
-            continue
-        for camera in note.cameras:
-            found[camera] = min(note.since, found.get(camera, note.since))
-    return found
-
-
 def accepted_changes(work: Work, model_version: str) -> list[tuple[str, date, date]]:
     """Changes under a champion after which nothing remains to be done: they are ordinary now.
 
@@ -499,19 +458,19 @@ def _learned(work: Work, episode: Episode, version: str | None) -> Learned | Non
 
 
 def _sides(work: Work, episode: Episode, model_run: str) -> tuple[Counts, Counts] | None:
-    """Candidate and champion on the drifted cameras, and on all others, from `comparison`."""
+    """Candidate and champion on the drifted cameras since, and on all others, from `comparison`."""
     # Counts stand beside every figure: one figure's rows are one row per camera.
     rows = work.lake.read(
         "comparison",
         where=(pl.col("run_id") == model_run)
-        & (pl.col("slice") == "camera")
+        & pl.col("slice").is_in(["camera", "changed"])
         & (pl.col("figure") == "sensitivity"),
     )
     if rows.is_empty():
         return None
     rows = rows.filter(pl.col("evaluated_utc") == pl.col("evaluated_utc").max())
-    ours = pl.col("value").is_in(list(episode.cameras))
-    return _counts(rows.filter(ours)), _counts(rows.filter(~ours))
+    ours, since = pl.col("value").is_in(list(episode.cameras)), pl.col("slice") == "changed"
+    return _counts(rows.filter(ours & since)), _counts(rows.filter(~ours & ~since))
 
 
 def _counts(rows: pl.DataFrame) -> Counts:
@@ -612,18 +571,3 @@ def _write(work: Work, rows: Sequence[Row]) -> None:
 def _number(version: str) -> tuple[int, str]:
     """Order of versions: the registry counts them."""
     return (int(version), "") if version.isdigit() else (-1, version)
-
-
-__all__ = [
-    "ORDER",
-    "Answered",
-    "Standing",
-    "accepted_changes",
-    "answer_drift",
-    "approve",
-    "decide",
-    "read_rows",
-    "read_standing",
-    "refuse",
-    "wanted_cameras",
-]

@@ -31,7 +31,7 @@ from fall_assets.features.settings import FeatureSettings
 from fall_assets.lake.registry import one_row, table
 from fall_assets.learning.algorithms.base import Model
 from fall_assets.learning.attempts import AttemptSettings, GridSettings, environment
-from fall_assets.learning.dataset import CLIP_COLUMNS, COLUMNS, LearningSet
+from fall_assets.learning.dataset import COLUMNS, LearningSet
 from fall_assets.learning.inputs import Stretch
 from fall_assets.learning.metrics import event_metrics
 from fall_assets.learning.tuning import smooth_sensitivity
@@ -274,7 +274,7 @@ def read_set(
     other = attempt.set_of("motion") or attempt.set_of("embedding")
     foreign = [one.version for one in (pose, other) if one is not None and one.version != own_set]
     chosen = dict(pins) if pins is not None else _newest_pins(work, training_set, foreign)
-    clips = training_set.columns(("day", *CLIP_COLUMNS))
+    clips = training_set.learning_clips()
     ids = clips["video_id"].unique()
     if foreign:
         done = work.lake.read(

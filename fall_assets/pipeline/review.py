@@ -21,7 +21,7 @@ from fall_assets.labelling.queue import (
 )
 from fall_assets.lake.registry import table
 from fall_assets.learning.windows import segment_tracks
-from fall_assets.pipeline.answers import wanted_cameras
+from fall_assets.pipeline.drift_records import wanted_cameras
 from fall_assets.pipeline.models import champion, tracking
 from fall_assets.pipeline.serving import detector_of, rows_of, serving_on
 from fall_assets.pipeline.training_sets import load_training_set

@@ -23,7 +23,15 @@ from fall_assets.labelling.splits import assign_folds
 from fall_assets.labelling.taxonomy import TAXONOMY_VERSION
 from fall_assets.lake.lake import PinnedTables
 from fall_assets.lake.registry import one_row
-from fall_assets.learning.dataset import CLIP_COLUMNS, CLIP_ORDER, COLUMNS, LearningSet
+from fall_assets.learning.dataset import (
+    CLIP_COLUMNS,
+    CLIP_ORDER,
+    COLUMNS,
+    REPLAY_COLUMNS,
+    LearningSet,
+)
+from fall_assets.learning.replay import clip_weights
+from fall_assets.pipeline.drift_records import changed_cameras
 from fall_assets.pipeline.work import Work
 
 PINNED = ("cameras", "videos", "labels", "clips", "pose_tracks")
@@ -43,7 +51,7 @@ class TrainingSet:
 
     @cached_property
     def manifest(self) -> pl.DataFrame:
-        """A row per clip: the columns of `clips` and `fold`."""
+        """A row per clip: the columns of `clips`, `fold`, and those of `learning.replay`."""
         return self.columns(None)
 
     def columns(self, names: Sequence[str] | None) -> pl.DataFrame:
@@ -51,6 +59,11 @@ class TrainingSet:
         return pl.read_parquet(
             io.BytesIO(self.content), columns=None if names is None else list(names)
         )
+
+    def learning_clips(self) -> pl.DataFrame:
+        """What learning uses of the manifest; one of before drifts were weighed tells of none."""
+        known = pl.read_parquet_schema(io.BytesIO(self.content))
+        return self.columns(["day", *CLIP_COLUMNS, *(n for n in REPLAY_COLUMNS if n in known)])
 
     @property
     def id(self) -> str:
@@ -70,7 +83,8 @@ def cut_training_set(
     """Pin what is to be learned from: versions, folds and the list of clips.
 
     Where the site allows a share of automatic labels, confident ones of footage that nobody
-    labelled are in the list too, with `label_source` 'auto'.
+    labelled are in the list too, with `label_source` 'auto'. Where cameras drifted, the list says
+    which clips are since, and how much they weigh (`learning.replay`).
 
     Args:
         work: the site and its lake.
@@ -113,7 +127,7 @@ def cut_training_set(
     )
     if not automatic.is_empty():
         manifest = pl.concat([manifest, automatic.select(manifest.columns)])
-    manifest = manifest.sort(CLIP_ORDER)
+    manifest = clip_weights(manifest.sort(CLIP_ORDER), changed_cameras(work))
     content = manifest_file(manifest)
     about: dict[str, object] = {
         "pins": json.dumps(pins, sort_keys=True),
@@ -174,7 +188,7 @@ class OpenedSet:
             PermanentFailureError: files of a pinned version are gone.
         """
         training_set = TrainingSet(self.row, _content(self.work, self.row))
-        clips = training_set.columns(("day", *CLIP_COLUMNS))
+        clips = training_set.learning_clips()
         # Segments without clips are left out where tables are joined.
         frames = self.tables.read(COLUMNS, days=clips["day"].unique().sort().to_list())
         of_the_set = pl.col("feature_set") == self.row["feature_set"]

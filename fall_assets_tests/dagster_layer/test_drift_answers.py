@@ -18,7 +18,8 @@ from fall_assets.automation.retrainings import (
     retrainings,
 )
 from fall_assets.automation.sensors import REASON_TAG, drift_sensor
-from fall_assets.pipeline.answers import approve, read_rows
+from fall_assets.pipeline.answers import approve
+from fall_assets.pipeline.drift_records import read_rows
 from fall_assets.resources.site import SiteResource
 from fall_assets_tests.dagster_layer.ticks import run, tick
 from fall_assets_tests.pipeline.drifted_site import film, new_work, register, report

@@ -25,7 +25,7 @@ AT_ONCE = EventSettings(confirm=1)
 """The first score over the threshold is an alarm: peaks of one score decide."""
 
 
-def _video(
+def scored_video(
     number: int,
     peak: float,
     *,
@@ -68,10 +68,10 @@ def test_more_successes_than_trials_are_refused() -> None:
 
 def test_metrics_count_events_by_slice() -> None:
     videos = [
-        _video(0, 0.9, falls=True),
-        _video(1, 0.2, falls=True, camera="cam-2"),
-        _video(2, 0.9, falls=False, camera="cam-2", dataset="other"),
-        _video(3, 0.1, falls=False),
+        scored_video(0, 0.9, falls=True),
+        scored_video(1, 0.2, falls=True, camera="cam-2"),
+        scored_video(2, 0.9, falls=False, camera="cam-2", dataset="other"),
+        scored_video(3, 0.1, falls=False),
     ]
     outcomes = [outcome(video, EventSettings(0.5)) for video in videos]
     rows = {(row["slice"], row["value"]): row for row in event_metrics(outcomes)}
@@ -94,7 +94,7 @@ def test_metrics_count_events_by_slice() -> None:
 
 
 def test_an_alarm_outside_every_label_counts() -> None:
-    video = _video(0, 0.01, falls=False)
+    video = scored_video(0, 0.01, falls=False)
     late = tuple(0.9 if end == 30.0 else 0.0 for end in video.end_s)
     unlabelled = ScoredVideo(**{**video.__dict__, "score": late})
     rows = event_metrics([outcome(unlabelled, EventSettings(0.5))])
@@ -109,16 +109,16 @@ def test_metrics_of_nothing_are_undefined_and_not_zero() -> None:
 
 
 def test_the_threshold_lies_in_the_middle_of_the_gap() -> None:
-    videos = [_video(n, 0.9, falls=True) for n in range(3)]
-    videos += [_video(n, 0.1, falls=False) for n in range(3, 6)]
+    videos = [scored_video(n, 0.9, falls=True) for n in range(3)]
+    videos += [scored_video(n, 0.1, falls=False) for n in range(3, 6)]
     threshold = choose_threshold(videos, AT_ONCE)
     assert threshold == pytest.approx(0.5, abs=0.05)
     assert all(not outcome(v, EventSettings(threshold)).matching.false_alarms for v in videos)
 
 
 def test_the_threshold_keeps_to_a_limit_on_false_alarms() -> None:
-    videos = [_video(n, peak, falls=True) for n, peak in enumerate((0.4, 0.45, 0.5, 0.9))]
-    videos += [_video(9, 0.6, falls=False)]
+    videos = [scored_video(n, peak, falls=True) for n, peak in enumerate((0.4, 0.45, 0.5, 0.9))]
+    videos += [scored_video(9, 0.6, falls=False)]
     free = choose_threshold(videos, AT_ONCE)
     limited = choose_threshold(videos, AT_ONCE, max_false_alarms_per_hour=1.0)
     assert free < 0.4
@@ -126,12 +126,14 @@ def test_the_threshold_keeps_to_a_limit_on_false_alarms() -> None:
 
 
 def test_without_a_fall_there_is_nothing_to_choose_by() -> None:
-    assert choose_threshold([_video(0, 0.9, falls=False)], EventSettings(), default=0.7) == 0.7
+    assert (
+        choose_threshold([scored_video(0, 0.9, falls=False)], EventSettings(), default=0.7) == 0.7
+    )
 
 
 @given(st.lists(st.tuples(st.floats(0.02, 0.98), st.booleans()), min_size=1, max_size=12))
 def test_a_higher_threshold_never_finds_more(peaks: list[tuple[float, bool]]) -> None:
-    videos = [_video(n, peak, falls=falls) for n, (peak, falls) in enumerate(peaks)]
+    videos = [scored_video(n, peak, falls=falls) for n, (peak, falls) in enumerate(peaks)]
     curve = operating_curve(videos, AT_ONCE)
     for low, high in pairwise(curve):
         assert low.found >= high.found

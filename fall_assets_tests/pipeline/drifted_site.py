@@ -193,15 +193,23 @@ def register(work: Work, version: str, new: int, old: int, alias: str = "challen
     work.lake.append("registered_model", one_row("registered_model", registered), work.provenance())
 
 
-def compare(work: Work, version: str, found: Mapping[str, tuple[int, int, int, int]]) -> None:
-    """By camera: falls found and false alarms of the candidate, then of the champion."""
+def compare(
+    work: Work,
+    version: str,
+    found: Mapping[str, tuple[int, int, int, int]],
+    changed: Sequence[str] = (),
+) -> None:
+    """By camera: falls found and false alarms of the candidate, then of the champion.
+
+    Of those that `changed`, the same figures count for the time since as well.
+    """
     rows = [
         {
             "run_id": f"mlflow-{version}",
             "champion_run_id": "mlflow-1",
             "training_set_id": f"set-{version}",
             "evaluated_utc": evening(0),
-            "slice": "camera",
+            "slice": which,
             "value": camera,
             "figure": figure,
             "falls": 5,
@@ -213,6 +221,7 @@ def compare(work: Work, version: str, found: Mapping[str, tuple[int, int, int, i
             "champion_false_alarms": other_alarms,
         }
         for camera, (one, alarms, other, other_alarms) in found.items()
+        for which in (("camera", "changed") if camera in changed else ("camera",))
         for figure in ("sensitivity", "false_alarms_per_camera_day")
     ]
     frame = pl.DataFrame(rows, schema=table("comparison").schema)

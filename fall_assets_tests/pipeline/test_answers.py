@@ -22,11 +22,10 @@ from fall_assets.pipeline.answers import (
     answer_drift,
     approve,
     decide,
-    read_rows,
     read_standing,
     refuse,
-    wanted_cameras,
 )
+from fall_assets.pipeline.drift_records import changed_cameras, read_rows, wanted_cameras
 from fall_assets.pipeline.work import Work
 from fall_assets.rollout.settings import RolloutSettings
 from fall_assets.site import SettingsError, SiteSettings, read_settings
@@ -92,7 +91,9 @@ def test_from_labels_to_the_new_champion(work: Work) -> None:
     answer_drift(work, evening(3), [run])
     assert told(work)[-2:] == [("labels", "done"), ("retrain", "started")]
     register(work, "2", new=40, old=900)
-    compare(work, "2", {"cam-1": (5, 1, 2, 30), "cam-2": (4, 3, 4, 3), "cam-3": (5, 0, 5, 1)})
+    judged = {"cam-1": (5, 1, 2, 30), "cam-2": (4, 3, 4, 3), "cam-3": (5, 0, 5, 1)}
+    # cam-2 changed at an earlier drift.
+    compare(work, "2", judged, changed=("cam-1", "cam-2"))
     ended = [Run("run-1", evening(3), "succeeded", step.episode.id, step.attempt)]
     answer_drift(work, evening(4), ended, {"run-1": "2"})
     rows = {row.answer: row for row in read_rows(work)}
@@ -100,6 +101,7 @@ def test_from_labels_to_the_new_champion(work: Work) -> None:
         "from 40 clips of camera cam-1 since 2026-03-03, and from 900" in rows["retrain"].sentence
     )
     assert rows["evaluate"].evidence["new"]["candidate_found"] == 5
+    assert rows["evaluate"].evidence["new"]["cameras"] == 1
     assert rows["evaluate"].evidence["old"]["candidate_false_alarms"] == 3
     assert rows["evaluate"].evidence["old"]["camera_days"] == 1.0
     assert "2 others: 3 false alarms in 1 camera-days (champion 4)" in rows["evaluate"].sentence
@@ -112,6 +114,8 @@ def test_from_labels_to_the_new_champion(work: Work) -> None:
     answer_drift(work, evening(13), ended)
     assert sorted(told(work)[-2:]) == [("annotate", "done"), ("rollout", "done")]
     assert not any(one.open for one in read_standing(work).episodes)
+    # It was learned, so that it is what the camera sees from now on.
+    assert changed_cameras(work) == {"cam-1": day(2)}
     assert answer_drift(work, evening(14), ended).rows == ()
     assert Counter(told(work))[("retrain", "started")] == 1
 
@@ -220,7 +224,9 @@ def test_a_person_approves_or_refuses(tmp_path: Path) -> None:
     assert row.sentence == "Ada lets it go on: it is the new lamp"
     assert answer_drift(work, evening(1)).decision.retraining is None
     assert told(work)[-1] == ("retrain", "asked")
+    assert changed_cameras(work) == {"cam-1": day(0)}
     refuse(work, episode, "retrain", "Ada", now=evening(1))
+    assert changed_cameras(work) == {}
     assert answer_drift(work, evening(1)).decision.retraining is None
     # Looked at, and not to be learned: ordinary.
     assert accepted_changes(work, "1") == [("cam-1", day(0), day(0))]

@@ -64,17 +64,19 @@ def examples_of(learning_set: LearningSet) -> Examples:
     """The certain clips of a set, each as one window of its whole picture.
 
     Each fall weighs the same however many windows show it, and a long segment weighs more than a
-    short one only by the square root of its length, as in `dataset.training_windows`.
+    short one only by the square root of its length, as in `dataset.training_windows`; the clips'
+    own weights multiply these.
     """
     falls = pl.col("target") != 0
     same = pl.when(falls).then(pl.col("event_id")).otherwise(None)
     clips = (
-        learning_set.clips.select("video_id", "end_s", "target", "event_id", "fold")
+        learning_set.clips.select("video_id", "end_s", "target", "event_id", "fold", "weight")
         .filter(pl.col("target").is_not_null())
         .with_columns(count=pl.len().over("video_id", falls.alias("falls"), same.alias("same")))
     )
     count = clips["count"].to_numpy().astype(np.float64)
     target = clips["target"].to_numpy().astype(np.int64)
+    weight = clips["weight"].to_numpy()
     segments = tuple(sorted(clips["video_id"].unique()))
     place = {video_id: number for number, video_id in enumerate(segments)}
     return Examples(
@@ -82,7 +84,7 @@ def examples_of(learning_set: LearningSet) -> Examples:
         np.array([place[video_id] for video_id in clips["video_id"]], np.int64),
         clips["end_s"].to_numpy().astype(np.float64),
         target,
-        np.where(target != 0, 1 / count, count**-0.5).astype(np.float32),
+        (np.where(target != 0, 1 / count, count**-0.5) * weight).astype(np.float32),
         clips["fold"].to_numpy().astype(np.int64),
     )
 
