@@ -51,7 +51,8 @@ long_side = 96
 folds = 6
 # What the site's own labels teach: simulated motion would teach every view and every body before.
 simulated_windows = 0
-training_steps = 800
+# Ten times as many labels as the default is for.
+training_steps = 1600
 max_ordinary_alarms_per_hour = 0.0
 
 [review]
