@@ -1,11 +1,12 @@
 """The closed loop: 90 days of a drawn hospital through three drifts, by sensors and schedules.
 
-    python -m benchmarks.closed_loop [--plot docs/closed_loop.png]
+    python -m benchmarks.closed_loop [--plot docs/closed_loop.png] [--drifts children ceiling steep]
 
 A site is set up by hand once: two weeks are labelled and a champion is learned. Then nothing is
-done by hand for 90 days. In them one ward becomes a children's ward, the night mode of the other
-ward's cameras stays on, and these are replaced by cameras in the ceiling. The platform has to see
-each, to say what it is, to ask people for labels, to learn once, and to roll out. What is drawn and
+done by hand for 90 days. In them one ward becomes a children's ward, the other ward's cameras are
+replaced by such as hang in the ceiling, then the children's by such as look down steeply. The
+platform has to see each, to say what it is, to ask people for labels, to learn once, and to roll
+out. What is drawn and
 what is real is told by `closed_loop_site`: all after the pose network is the platform's own, and
 the ticks are Dagster's own evaluation of its sensors and schedule.
 
@@ -130,15 +131,22 @@ class Judge:
         return self._known[version, camera_id, state]
 
 
-def drifts(days: int) -> tuple[Drift, ...]:
-    """The three, spread over the days."""
+KINDS: Final = {
+    "children": ("smaller_people", WARD_B),
+    "wheelchairs": ("wheelchairs", WARD_A),
+    "infrared": ("night_mode", WARD_A),
+    "ceiling": ("view_moved", WARD_A),
+    "steep": ("view_moved", WARD_B),
+}
+"""What can drift, what it should be called, and where it happens."""
+DRIFTS: Final = ("children", "ceiling", "steep")
+
+
+def drifts(days: int, names: Sequence[str] = DRIFTS) -> tuple[Drift, ...]:
+    """Three or fewer of `KINDS`, spread over the days."""
     begin = FIRST + timedelta(days=SET_UP)
     at = [begin + timedelta(days=round(days * share)) for share in (0.13, 0.42, 0.71)]
-    return (
-        Drift("children", "smaller_people", WARD_B, at[0]),
-        Drift("infrared", "night_mode", WARD_A, at[1]),
-        Drift("ceiling", "view_moved", WARD_A, at[2]),
-    )
+    return tuple(Drift(name, *KINDS[name], day) for name, day in zip(names, at, strict=False))
 
 
 def live(daily: Daily, days: Sequence[date], judge: Judge, plot: Path) -> list[Judged]:
@@ -359,6 +367,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--films", type=int, default=8, help="of a camera's day")
     parser.add_argument("--held-out", type=int, default=150, help="falls of a camera's state")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--drifts", nargs="+", choices=sorted(KINDS), default=DRIFTS)
     parser.add_argument("--plot", type=Path, default=Path("data/closed_loop.png"))
     parser.add_argument("--folder", type=Path, help="where the site is made (a temporary one)")
     asked = parser.parse_args(arguments)
@@ -366,7 +375,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         folder = (asked.folder or Path(scratch)) / "site"
         daily = Daily.begin(
             folder,
-            lambda landing: World(landing, drifts(asked.days), films=asked.films, seed=asked.seed),
+            lambda landing: World(
+                landing, drifts(asked.days, asked.drifts), films=asked.films, seed=asked.seed
+            ),
             FIRST,
         )
         try:
