@@ -470,7 +470,9 @@ def _begin(
     library = None
     if settings.mode == "ab":
         # It is live from its first day: what is asked at the end of shadow is asked now.
-        library = compare_library(library_pairs(work, pair), settings.sensitivity_margin)
+        library = compare_library(
+            library_pairs(work, pair), settings.sensitivity_margin, settings.sensitivity_slack
+        )
         if library.verdict == "worse":
             work.lake.write_file(library.text.encode(), "rollouts", _refusal(challenger))
     decision = start(
@@ -669,7 +671,9 @@ def _library(work: Work, current: Rollout) -> LibraryVerdict | str:
         # The day is looked at all the same; the next one asks again.
         work.log(f"the versions are not compared on the labelled falls: {error}")
         return str(error)
-    return compare_library(pairs, current.settings.sensitivity_margin)
+    return compare_library(
+        pairs, current.settings.sensitivity_margin, current.settings.sensitivity_slack
+    )
 
 
 def library_pairs(work: Work, pair: Pair) -> list[tuple[bool, bool]]:

@@ -52,8 +52,9 @@ class LibraryVerdict:
         margin: in absolute terms, 0.1 is .95 against .85.
         power: probability that with so many falls McNemar's test would tell a sensitivity of
             `POWER_CHALLENGER` from `POWER_CHAMPION`; see `SHARED_MISSES`.
-        verdict: 'worse' or 'not_worse' at `LEVEL`, else 'undecided'. 'worse' goes first: with many
-            falls a challenger can be worse for certain, and by less than the margin.
+        verdict: 'worse' or 'not_worse' at `LEVEL`, else 'undecided'. 'worse' goes first, where more
+            than the slack is lost: with many falls a challenger can be worse for certain, and by
+            less than the margin.
         text: all of it in one sentence.
     """
 
@@ -113,7 +114,9 @@ class LibraryVerdict:
         return cls(**values)
 
 
-def compare_library(pairs: Sequence[tuple[bool, bool]], margin: float) -> LibraryVerdict:
+def compare_library(
+    pairs: Sequence[tuple[bool, bool]], margin: float, slack: float = 0.0
+) -> LibraryVerdict:
     """Whether the challenger finds fewer falls, or at most `margin` fewer.
 
     Both tests are at `LEVEL`, each for itself: of challengers that find as many falls, at most 5 in
@@ -123,6 +126,7 @@ def compare_library(pairs: Sequence[tuple[bool, bool]], margin: float) -> Librar
     Args:
         pairs: (champion found it, challenger found it), one of each fall.
         margin: between 0 and 1, both excluded.
+        slack: a loss of up to so much is not called worse, however certain it is; as the margin.
 
     Raises:
         ValueError: a margin that is not.
@@ -135,7 +139,7 @@ def compare_library(pairs: Sequence[tuple[bool, bool]], margin: float) -> Librar
     p_worse = p_two_sided if champion_only > challenger_only else 1.0
     p_non_inferior = non_inferiority(falls, champion_only, challenger_only, margin)
     verdict: Verdict = "undecided"
-    if p_worse <= LEVEL:
+    if p_worse <= LEVEL and champion_only - challenger_only > slack * falls:
         verdict = "worse"
     elif p_non_inferior <= LEVEL:
         verdict = "not_worse"
@@ -147,6 +151,9 @@ def compare_library(pairs: Sequence[tuple[bool, bool]], margin: float) -> Librar
         "undecided": f"whether the challenger's sensitivity is {points} below the champion's is "
         "not decided",
     }[verdict]
+    if p_worse <= LEVEL and verdict != "worse":
+        lost = 100 * (champion_only - challenger_only) / falls
+        says = f"the challenger finds {lost:.2g} % fewer, no more than may be lost, and {says}"
     text = (
         f"Of {falls} labelled falls both versions found {both}, the champion alone "
         f"{champion_only}, the challenger alone {challenger_only} and neither {neither}: {says} "

@@ -103,7 +103,10 @@ class RolloutSettings:
             nobody has answered by then counts as false.
         late_days: answers of staff may come so many days late; those days are counted again.
         sensitivity_margin: on the library of labelled falls the challenger may find so much less
-            of them, in absolute terms.
+            of them, in absolute terms, where it is not certain that it finds fewer.
+        sensitivity_slack: so much less is not worse even where it is certain. With a thousand falls
+            a loss of 1 in 100 is; a version that takes a flood of false alarms away is not held up
+            by it.
         delay_margin_s: the challenger's alarms may come so much later without being worse.
         keep_days: after all cameras have the challenger, the old version stays in shadow so long.
         ab_days: see `mode`; a comparison runs its whole time unless a guard trips, and does not
@@ -125,6 +128,7 @@ class RolloutSettings:
     answer_hours: float = 12.0
     late_days: int = 3
     sensitivity_margin: float = 0.1
+    sensitivity_slack: float = 0.02
     delay_margin_s: float = 1.0
     keep_days: int = 7
     ab_days: int = 14
@@ -146,6 +150,11 @@ class RolloutSettings:
             raise ValueError(f"ab_share is {self.ab_share}, wanted over 0 and up to 0.5")
         if both := set(self.exclude) & set(self.pin):
             raise ValueError(f"cameras both in pin and exclude: {', '.join(sorted(both))}")
+        if not 0 <= self.sensitivity_slack < self.sensitivity_margin:
+            raise ValueError(
+                f"sensitivity_slack is {self.sensitivity_slack}, wanted from 0 and less than "
+                f"sensitivity_margin, {self.sensitivity_margin}"
+            )
         if self.delay_margin_s < 0:
             raise ValueError(f"delay_margin_s is {self.delay_margin_s}, wanted 0 or more")
         if min(self.history_days, self.late_days, self.keep_days, self.ab_days) < 0:

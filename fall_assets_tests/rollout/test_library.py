@@ -205,6 +205,14 @@ def test_worse_goes_before_not_worse() -> None:
     assert told.p_worse < LEVEL
 
 
+def test_a_certain_loss_within_the_slack_is_not_worse() -> None:
+    told = compare_library(falls_of(970, 20, 5, 5), 0.1, 0.02)
+    assert told.verdict == "not_worse"
+    assert told.p_worse < LEVEL
+    assert "finds 1.5 % fewer, no more than may be lost" in told.text
+    assert compare_library(falls_of(970, 20, 5, 5), 0.1, 0.01).verdict == "worse"
+
+
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), max_size=40))
 def test_exchanged_versions_give_the_other_direction(pairs: list[tuple[bool, bool]]) -> None:
