@@ -1159,7 +1159,15 @@ _TABLES = (
                 0,
                 1,
             ),
-            Column("threshold", REAL, "Median of the folds' thresholds.", "0-1", True, 0, 1),
+            Column(
+                "threshold",
+                REAL,
+                "Threshold of a model that learned from all folds.",
+                "0-1",
+                True,
+                0,
+                1,
+            ),
             Column("parameters", WHOLE, "Trained numbers of the model.", nullable=True, minimum=0),
             Column(
                 "extract_s_per_hour",

@@ -83,17 +83,17 @@ class CrossValidation:
     """What models that had not seen it make of each segment.
 
     `videos`: out-of-fold scores; `thresholds`: each fold's, chosen without it; `outcomes`: the
-    alarms of each segment at its fold's threshold.
+    alarms of each segment at its fold's threshold; `threshold`: for a model that learned from all
+    folds. A fold's threshold is chosen by what single networks make of the fold that each left
+    out, and single networks' scores lie farther apart than those of several as one: a threshold
+    that is right for them is too high for a model of several. This one is chosen by what several
+    as one make of every fold.
     """
 
     videos: tuple[ScoredVideo, ...]
     thresholds: dict[int, float]
     outcomes: tuple[VideoOutcome, ...]
-
-    @property
-    def threshold(self) -> float:
-        """Median of the folds' thresholds."""
-        return median(self.thresholds.values())
+    threshold: float
 
 
 def cross_validate(
@@ -141,24 +141,23 @@ def cross_validate(
     scored: list[ScoredVideo] = []
     outcomes: list[VideoOutcome] = []
     thresholds: dict[int, float] = {}
+    quiet: list[list[ScoredVideo]] = []
     for fold in folds:
         members = [number for number, turn in enumerate(turns) if turn.judges == fold]
         chosen_on: list[ScoredVideo] = []
         for number in members:
             held_out = learning_set.videos_in([turns[number].chooses_on])
             chosen_on += score_videos(models[number], learning_set, held_out, window_s)
-        thresholds[fold] = choose_threshold(
-            chosen_on,
-            settings.events,
-            max_false_alarms_per_hour=settings.max_false_alarms_per_hour,
-        )
         together = algorithm.combine([models[number] for number in members])
-        thresholds[fold] = raised(thresholds[fold], together, ordinary, settings)
+        quiet.append(_score_ordinary(together, ordinary, settings))
+        thresholds[fold] = _raised_on(_chosen_on(chosen_on, settings), quiet[-1], settings)
         judged = score_videos(together, learning_set, learning_set.videos_in([fold]), window_s)
         events = replace(settings.events, threshold=thresholds[fold])
         scored += judged
         outcomes += [outcome(video, events) for video in judged]
-    return CrossValidation(tuple(scored), thresholds, tuple(outcomes))
+    threshold = _chosen_on(scored, settings)
+    threshold = median(_raised_on(threshold, films, settings) for films in quiet)
+    return CrossValidation(tuple(scored), thresholds, tuple(outcomes), threshold)
 
 
 def raised(
@@ -170,16 +169,35 @@ def raised(
     nothing; hours of films without a fall tell them apart. The highest of the grid where none keeps
     to it.
     """
-    limit = settings.max_ordinary_alarms_per_hour
-    if limit is None or not ordinary:
-        return threshold
+    return _raised_on(threshold, _score_ordinary(model, ordinary, settings), settings)
+
+
+def _chosen_on(videos: Sequence[ScoredVideo], settings: LearningSettings) -> float:
+    return choose_threshold(
+        videos, settings.events, max_false_alarms_per_hour=settings.max_false_alarms_per_hour
+    )
+
+
+def _score_ordinary(
+    model: Model, ordinary: Sequence[SegmentTracks], settings: LearningSettings
+) -> list[ScoredVideo]:
+    """Films without a fall; none where no threshold is raised by them."""
+    if settings.max_ordinary_alarms_per_hour is None:
+        return []
     window_s, videos = settings.windows.window_s, []
     for film in ordinary:
         scores = model.scores(SegmentInputs(film.video_id, film.duration_s, film))
         truth = VideoTruth(film.video_id, film.video_id, "ordinary", "", film.duration_s, 0, (), ())
         videos.append(truth.scored(scores.end_s.tolist(), scores.score.tolist(), window_s))
+    return videos
+
+
+def _raised_on(threshold: float, films: Sequence[ScoredVideo], settings: LearningSettings) -> float:
+    limit = settings.max_ordinary_alarms_per_hour
+    if limit is None or not films:
+        return threshold
     grid = [threshold, *(one for one in threshold_grid() if one > threshold)]
-    for point in operating_curve(videos, settings.events, grid):
+    for point in operating_curve(films, settings.events, grid):
         if (point.false_alarms_per_hour or 0.0) <= limit:
             return point.threshold
     return grid[-1]

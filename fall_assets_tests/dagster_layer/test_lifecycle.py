@@ -95,7 +95,8 @@ def test_the_evaluation_leads_with_what_a_ward_feels(lived_in: TestSite) -> None
     assert everything["sensitivity"] <= everything["sensitivity_high"]
     hours = everything["camera_days"] * 24
     assert everything["false_alarms_per_hour"] == pytest.approx(everything["false_alarms"] / hours)
-    assert set(rows["slice"]) == set(EVALUATION_SLICES)
+    # No drift was learned from here.
+    assert set(rows["slice"]) == set(EVALUATION_SLICES) - {"changed"}
 
 
 def test_the_champion_serves_the_scores_of_the_lake(lived_in: TestSite) -> None:
