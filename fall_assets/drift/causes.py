@@ -166,10 +166,6 @@ def _of_the_picture(seen: _Seen, turn: Turn | None) -> list[Cause]:
     other = max((one.size for one in light if one.signal != "contrast"), default=0.0)
     if blurred and blurred[0].drifted and blurred[0].size > other:
         return [_cause("lens_blurred", blurred, seen.felt("contrast", "keypoint_score"))]
-    # From another place the same people have another shape; moved beds do not change that.
-    shape = seen.felt("person_aspect")
-    if scene and shape:
-        return [_cause("view_moved", scene, shape, seen.felt("stature", *_PLACES))]
     if scene:
         return [_cause("room_changed", scene, seen.felt(*_PLACES), light)]
     return []

@@ -129,8 +129,8 @@ WORDS: Mapping[str, CauseWords] = {
         ("Set the camera's clock, or have it take the time from the hospital's time server.",),
     ),
     "view_moved": CauseWords(
-        "Camera was turned or moved",
-        "the camera was turned, knocked or hung elsewhere",
+        "Camera was turned",
+        "the camera was turned or knocked",
         "It looks elsewhere: parts of the room may be out of sight, and drawn zones are wrong.",
         (
             "Turn it back until the picture is as before.",

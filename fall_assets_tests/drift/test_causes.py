@@ -54,8 +54,6 @@ def test_nothing_that_drifted_has_no_name() -> None:
         ([SCENE, DARKER, ("lying_x", 0.3, 0.6, 2.0)], TURNED, ["view_moved"]),
         ([SCENE, ("lying_x", 0.3, 0.6, 2.0), DARKER], UNEXPLAINED, ["room_changed"]),
         ([SCENE], None, ["room_changed"]),
-        # From the ceiling the same people are as wide as they are tall.
-        ([SCENE, ("person_aspect", 2.6, 1.35, 2.7)], UNEXPLAINED, ["view_moved"]),
         ([("colour", 0.08, 0.02, 2.0), DARKER, SMALLER], None, ["night_mode"]),
         ([SOFTER, ("contrast", 0.2, 0.12, 2.0), SMALLER], None, ["lens_blurred"]),
         ([DARKER, ("warmth", 0.0, 0.1, 2.5), SOFTER], None, ["exposure"]),
