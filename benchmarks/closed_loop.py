@@ -135,8 +135,9 @@ KINDS: Final = {
     "children": ("smaller_people", WARD_B),
     "wheelchairs": ("wheelchairs", WARD_A),
     "infrared": ("night_mode", WARD_A),
-    "ceiling": ("view_moved", WARD_A),
-    "steep": ("view_moved", WARD_B),
+    # From elsewhere another room is seen, which no turn explains.
+    "ceiling": ("room_changed", WARD_A),
+    "steep": ("room_changed", WARD_B),
 }
 """What can drift, what it should be called, and where it happens."""
 DRIFTS: Final = ("children", "ceiling", "steep")

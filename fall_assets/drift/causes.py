@@ -105,8 +105,8 @@ def causes_of(evidence: Iterable[Evidence], turn: Turn | None = None) -> list[Ca
     told = [
         Cause(one.kind, (one.signal,)) for one in seen.certain if one.kind in ("precision", "skew")
     ]
-    # Another clock, firmware or codec does not by itself explain what is seen.
-    if any(cause.name in ("resolution", "frame_rate", "camera_model") for cause in facts):
+    # Another clock, model, firmware or codec does not by itself explain what is seen.
+    if any(cause.name in ("resolution", "frame_rate") for cause in facts):
         return [*facts, *told]
     return [*facts, *(_of_the_picture(seen, turn) or _of_the_rest(seen)), *told]
 

@@ -139,7 +139,7 @@ WORDS: Mapping[str, CauseWords] = {
     ),
     "room_changed": CauseWords(
         "Room was changed",
-        "the room has changed (beds, furniture or walls)",
+        "the room has changed (beds, furniture or walls), or the camera hangs elsewhere",
         "People lie, sit and walk elsewhere than where the detector learned it.",
         (
             "If beds were moved, draw their zones again.",

@@ -84,11 +84,12 @@ def test_an_exchanged_camera_explains_its_picture_and_people() -> None:
     ]
 
 
-def test_another_firmware_explains_nothing_that_is_seen() -> None:
-    exact = Evidence("firmware", "exact", math.nan, math.nan, None, drifted=True)
+@pytest.mark.parametrize("fact", ["firmware", "camera_model"])
+def test_another_firmware_or_model_explains_nothing_that_is_seen(fact: str) -> None:
+    exact = Evidence(fact, "exact", math.nan, math.nan, None, drifted=True)
     found = causes_of([exact, *evidence(DARKER)])
     assert [(cause.name, cause.exact) for cause in found] == [
-        ("firmware", True),
+        (fact, True),
         ("exposure", False),
     ]
 
