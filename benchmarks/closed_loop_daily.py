@@ -158,6 +158,7 @@ class Daily:
             asked = _asks_for_labels(self.site)
             self.world.review(work, day, self.busy_reviews if asked else self.reviews)
             self.world.answer(work, day, self.clock.now())
+            self.world.report(work, day, self.clock.now())
         self._at(day, 33.0)
         self._rest()
 

@@ -47,7 +47,7 @@ from fall_assets.learning.detector import Detector
 from fall_assets.learning.events import Fall
 from fall_assets.learning.metrics import Interval, ScoredVideo
 from fall_assets.learning.windows import SegmentTracks, Track
-from fall_assets.pipeline.feedback import answer_alert
+from fall_assets.pipeline.feedback import answer_alert, report_fall
 from fall_assets.pipeline.work import Work
 from fall_assets.simulation.camera import Camera, place
 from fall_assets.simulation.drawn import FALLS, LIFE, DrawnFilm, Hung, draw_film
@@ -61,6 +61,9 @@ WIDTH, HEIGHT = 96, 72
 _DRAWN_WIDTH, _DRAWN_HEIGHT = 640, 480
 _BACKGROUNDS: Final = 6
 """So many different films of each camera's empty room are recorded again and again."""
+REPORTED_SHARE: Final = 0.75
+"""Of the falls that no alert told of: Hill et al. 2010 (see `pipeline/feedback.py`)."""
+
 _USUAL: Final = PoseNoise(jitter_spread=0.5)
 """Films of one camera differ less than those of many do."""
 _INFRARED: Final = PoseNoise(
@@ -347,6 +350,23 @@ class World:
             film = self._films[videos[alert["video_id"]]]
             verdict = "fall" if film.falls else "no_fall"
             answer_alert(work, alert["alert_id"], verdict, by="a nurse", now=now)  # type: ignore[arg-type]
+            count += 1
+        return count
+
+    def report(self, work: Work, day: date, now: datetime) -> int:
+        """Nurses report falls of a day that no alert told of, as many as hospitals do."""
+        videos = work.lake.read("videos", days=[day]).sort("start_utc", "camera_id")
+        alerted = set(work.lake.read("alerts", days=[day], columns=["video_id"])["video_id"])
+        count = 0
+        for video_id, path, camera_id, start in videos.select(
+            "video_id", "path", "camera_id", "start_utc"
+        ).iter_rows():
+            film = self._films[path]
+            chance = zlib.crc32(f"{film.path} {self.seed} reported".encode()) / 2**32
+            if not film.falls or video_id in alerted or chance >= REPORTED_SHARE:
+                continue
+            found = start + timedelta(seconds=FILM_S)
+            report_fall(work, camera_id, found, by="a nurse", within_min=10, now=now)
             count += 1
         return count
 

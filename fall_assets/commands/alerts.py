@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import click
 
 from fall_assets.site import site_from_environment
@@ -53,3 +55,32 @@ def answer(alert_id: str, verdict: str, by: str) -> None:
     chosen = next(known for known in VERDICTS if known == verdict)
     answer_alert(Work(site, Lake(site.lake_root)), alert_id, chosen, by=by)
     click.echo(f"alert {alert_id}: {verdict}, by {by}")
+
+
+@alerts.command("report-fall")
+@click.argument("camera_id")
+@click.argument("found")
+@click.option("--by", required=True, help="Who reports it: a name or a role.")
+@click.option(
+    "--within",
+    "within_min",
+    default=10.0,
+    show_default=True,
+    help="It happened at most so many minutes before it was found.",
+)
+def report(camera_id: str, found: str, by: str, within_min: float) -> None:
+    """Record a fall that raised no alert: FOUND before CAMERA_ID, such as 2026-03-01T14:20+01:00.
+
+    Its footage is the next to be labelled, so that the detector learns what it missed.
+    """
+    from fall_assets.lake import Lake
+    from fall_assets.pipeline.feedback import report_fall
+    from fall_assets.pipeline.work import Work
+
+    try:
+        moment = datetime.fromisoformat(found)
+    except ValueError as error:
+        raise click.BadParameter(f"{found!r} is no time such as 2026-03-01T14:20+01:00") from error
+    site = site_from_environment()
+    report_fall(Work(site, Lake(site.lake_root)), camera_id, moment, by=by, within_min=within_min)
+    click.echo(f"a fall before {camera_id}, found {moment.isoformat()}, reported by {by}")

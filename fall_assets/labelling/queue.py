@@ -59,12 +59,21 @@ overlooked."""
 PARTS_OF_DAY: Final = ("night", "morning", "afternoon", "evening")
 """Six hours each, from midnight, UTC."""
 
+REPORTED: Final = "reported"
+"""The word for a stretch in which staff say that a fall raised no alert."""
+
 VERDICTS: Final[Mapping[str, tuple[float, str]]] = {
-    "fall": (1.0, "staff found a fall that is not labelled"),
+    REPORTED: (1.0, "staff found a fall here that raised no alert"),
     "no_fall": (0.8, "staff found no fall after an alert"),
     "unsure": (0.6, "staff were not sure after an alert"),
+    "fall": (0.15, "staff confirmed a fall whose moments nobody marked"),
 }
-"""Weight of a verdict on an alert, and how it is said."""
+"""Weight of what staff said, and how it is said.
+
+A confirmed fall teaches already, by staff's own word. One that raised no alert is what a detector
+knows least of, and nothing else would ever label it: with as much weight confirmed falls take all
+the time of who labels, and no fall is labelled but those that the detector sees anyway.
+"""
 
 
 @dataclass(frozen=True)
@@ -282,7 +291,8 @@ def rank(
         rooms: room of each camera; 'unknown' where it is not in it.
         drifted: cameras of which labels are asked for, each with the first day of its drift;
             pieces from before it are as ordinary as any.
-        feedback: columns video_id, start_s, end_s, verdict: alerts that staff answered to.
+        feedback: columns video_id, start_s, end_s, verdict: alerts that staff answered to, and
+            stretches in which a fall raised none (`REPORTED`).
         labelled: time that is labelled by room and part of the day, in pieces.
         threshold: of the newest version, for the suggested label.
 
@@ -426,7 +436,10 @@ def _changed(rows: Sequence[Mapping[str, Any]], drifted: Mapping[str, date]) -> 
 def _verdicts(
     rows: Sequence[Mapping[str, Any]], feedback: pl.DataFrame | None
 ) -> list[tuple[float, str]]:
-    """Per piece the weightiest verdict on an alert that overlaps it most; (0, '') without."""
+    """Per piece the weightiest verdict on an alert that overlaps it most; (0, '') without.
+
+    Of a stretch in which a fall raised no alert, it is the piece with the highest score.
+    """
     found: list[tuple[float, str]] = [(0.0, "")] * len(rows)
     if feedback is None or feedback.is_empty():
         return found
@@ -435,14 +448,22 @@ def _verdicts(
         places.setdefault(row["video_id"], []).append(place)
     for alert in feedback.iter_rows(named=True):
         held = [
-            (min(rows[p]["end_s"], alert["end_s"]) - max(rows[p]["start_s"], alert["start_s"]), -p)
-            for p in places.get(alert["video_id"], ())
+            (seconds, place)
+            for place in places.get(alert["video_id"], ())
+            if (seconds := _shared_s(rows[place], alert)) > 0
         ]
-        overlap, place = max(held, default=(0.0, 0))
-        if overlap > 0:
+        if alert["verdict"] == REPORTED:
+            held = [(rows[place]["score"] or 0.0, place) for _, place in held]
+        if held:
             # One piece per alert: the queue is no list of everything around it.
-            found[-place] = max(found[-place], VERDICTS[alert["verdict"]])
+            _, place = max(held, key=lambda one: (one[0], -one[1]))
+            found[place] = max(found[place], VERDICTS[alert["verdict"]])
     return found
+
+
+def _shared_s(piece: Mapping[str, Any], alert: Mapping[str, Any]) -> float:
+    end_s: float = min(piece["end_s"], alert["end_s"])
+    return end_s - float(max(piece["start_s"], alert["start_s"]))
 
 
 def _queue(

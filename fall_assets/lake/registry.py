@@ -1355,6 +1355,21 @@ _TABLES = (
         key=("alert_id", "at_utc"),
     ),
     Table(
+        "reported_falls",
+        "alerts",
+        "operation",
+        "Falls that staff found though no alert was raised.",
+        (
+            Column("report_id", TEXT, "A hash of camera and time."),
+            _CAMERA,
+            Column("from_utc", MOMENT, "When it happened at the earliest.", "UTC"),
+            Column("until_utc", MOMENT, "When it happened at the latest: it was found.", "UTC"),
+            Column("by", TEXT, "Who reported it."),
+            Column("reported_utc", MOMENT, "When it was reported.", "UTC"),
+        ),
+        key=("report_id",),
+    ),
+    Table(
         "camera_health",
         "camera_health",
         "operation",

@@ -1,13 +1,20 @@
-"""What staff say of alerts.
+"""What staff say of alerts, and of falls that raised none.
 
-What belongs here: recording and reading answers. What does not: what is learned from them (see
-`labelling/queue.py`).
+What belongs here: recording and reading answers and reports. What does not: what is learned from
+them (see `labelling/queue.py`).
+
+A detector's labels come from its alerts, so that falls which it never sees would never be labelled:
+it would count as better than it is, and learn only what it knows. Staff find such falls, and report
+most of them: three in four stand in a hospital's incident reports (Hill et al., Measuring Falls
+Events in Acute Hospitals, J Am Geriatr Soc 2010; doi 10.1111/j.1532-5415.2010.02856.x).
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Literal, get_args
+import hashlib
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Final, Literal, get_args
 
 import polars as pl
 
@@ -17,6 +24,8 @@ from fall_assets.pipeline.work import Work
 
 Verdict = Literal["fall", "no_fall", "unsure"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+
+_LONGEST_MIN: Final = 1440
 
 
 class FeedbackError(PermanentFailureError):
@@ -48,6 +57,71 @@ def answer_alert(
         "verdict": verdict,
     }
     work.lake.append("alert_feedback", one_row("alert_feedback", row), work.provenance())
+
+
+def report_fall(
+    work: Work,
+    camera_id: str,
+    found: datetime,
+    *,
+    by: str,
+    within_min: float = 10.0,
+    now: datetime | None = None,
+) -> str:
+    """Record a fall that staff found and no alert told of; reported twice, it counts once.
+
+    Args:
+        work: the site.
+        camera_id: a camera of the room.
+        found: when it happened at the latest, with its zone.
+        by: who reports it: a name or a role.
+        within_min: it happened so many minutes before that at the earliest.
+        now: when it is reported.
+
+    Returns:
+        The report's id.
+
+    Raises:
+        FeedbackError: there is no such camera, nobody is named, or the time has no zone, lies in
+            the future, or is no stretch of at most a day.
+    """
+    reported = (now or datetime.now(UTC)).astimezone(UTC)
+    if found.tzinfo is None:
+        raise FeedbackError(f"{found} has no zone: give one, such as {found.isoformat()}+01:00")
+    until = found.astimezone(UTC)
+    if until > reported:
+        raise FeedbackError(f"{until} lies in the future; give the time at which it was found")
+    if not 0 < within_min <= _LONGEST_MIN:
+        raise FeedbackError(f"{within_min} minutes before it was found; give 1 to {_LONGEST_MIN}")
+    if not by.strip():
+        raise FeedbackError("name who reports")
+    cameras = work.lake.read("cameras", columns=["camera_id"])["camera_id"]
+    if camera_id not in cameras:
+        raise FeedbackError(
+            f"there is no camera {camera_id!r}; there are: {', '.join(cameras.sort().head(20))}"
+        )
+    named = f"{camera_id} {until.isoformat(timespec='minutes')}"
+    report_id = hashlib.sha256(named.encode()).hexdigest()[:16]
+    row = {
+        "report_id": report_id,
+        "camera_id": camera_id,
+        "from_utc": until - timedelta(minutes=within_min),
+        "until_utc": until,
+        "by": by.strip(),
+        "reported_utc": reported,
+    }
+    work.lake.upsert("reported_falls", one_row("reported_falls", row), work.provenance())
+    return report_id
+
+
+def reported_falls(work: Work, days: Sequence[date]) -> pl.DataFrame:
+    """Reports of falls that may have happened on some days: rows of `reported_falls`."""
+    wanted = [day + timedelta(days=late) for day in days for late in (0, 1)]
+    rows = work.lake.read("reported_falls", where=pl.col("until_utc").dt.date().is_in(wanted))
+    return rows.filter(
+        pl.col("from_utc").dt.date().is_in(list(days))
+        | pl.col("until_utc").dt.date().is_in(list(days))
+    )
 
 
 def answered_alerts(work: Work, *, newest_days: int) -> pl.DataFrame:

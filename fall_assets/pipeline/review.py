@@ -13,6 +13,7 @@ from fall_assets.labelling.automatic import SOURCE as AUTOMATIC
 from fall_assets.labelling.automatic import automatic_labels
 from fall_assets.labelling.queue import (
     FIGURES,
+    REPORTED,
     cut_pieces,
     judge_pieces,
     labelled_share,
@@ -22,6 +23,7 @@ from fall_assets.labelling.queue import (
 from fall_assets.lake.registry import table
 from fall_assets.learning.windows import segment_tracks
 from fall_assets.pipeline.drift_records import wanted_cameras
+from fall_assets.pipeline.feedback import reported_falls
 from fall_assets.pipeline.models import champion, tracking
 from fall_assets.pipeline.serving import detector_of, rows_of, serving_on
 from fall_assets.pipeline.training_sets import load_training_set
@@ -214,15 +216,56 @@ def _second_opinion(
 
 
 def _feedback(work: Work, days: list[date]) -> pl.DataFrame:
-    """The newest answer to each alert of some days: video_id, start_s, end_s, verdict."""
+    """What staff said of some days' footage: video_id, start_s, end_s, verdict.
+
+    The newest answer to each alert, and where a fall was that raised none.
+    """
     answers = work.lake.read("alert_feedback").sort("at_utc", "by").group_by("alert_id").last()
     alerts = work.lake.read(
         "alerts", days=days, columns=["alert_id", "video_id", "start_s", "end_s"]
     )
+    said = alerts.join(answers.select("alert_id", "verdict"), on="alert_id")
+    columns = ["video_id", "start_s", "end_s", "verdict"]
+    return pl.concat([said.select(columns), _reported(work, days).select(columns)]).sort(columns)
+
+
+def _reported(work: Work, days: list[date]) -> pl.DataFrame:
+    """The footage in which a reported fall must be, until one is labelled there."""
+    reports = reported_falls(work, days)
+    schema = {"video_id": pl.String(), "start_s": pl.Float64(), "end_s": pl.Float64()}
+    if reports.is_empty():
+        return pl.DataFrame(schema={**schema, "verdict": pl.String()})
+    of_them = pl.col("camera_id").is_in(reports["camera_id"].unique().to_list())
+    labelled = work.lake.read(
+        "labels",
+        days=days,
+        columns=["camera_id", "start_utc", "end_utc"],
+        where=of_them & (pl.col("label") == "fall") & (pl.col("source") != AUTOMATIC),
+    )
+    # An alert that staff confirmed nearby is another fall, or this one: it is found either way.
+    known = reports.join_where(
+        labelled.select(pl.all().name.prefix("label_")),
+        pl.col("camera_id") == pl.col("label_camera_id"),
+        pl.col("from_utc") <= pl.col("label_end_utc"),
+        pl.col("label_start_utc") <= pl.col("until_utc"),
+    )
+    missing = reports.join(known, on="report_id", how="anti")
+    videos = work.lake.read(
+        "videos",
+        days=days,
+        columns=["video_id", "camera_id", "start_utc", "duration_s"],
+        where=of_them & pl.col("deleted_utc").is_null(),
+    )
+    start_s = (pl.col("from_utc") - pl.col("start_utc")).dt.total_microseconds() / 1e6
+    end_s = (pl.col("until_utc") - pl.col("start_utc")).dt.total_microseconds() / 1e6
     return (
-        alerts.join(answers.select("alert_id", "verdict"), on="alert_id")
-        .select("video_id", "start_s", "end_s", "verdict")
-        .sort("video_id", "start_s", "end_s", "verdict")
+        missing.join(videos, on="camera_id")
+        .with_columns(
+            start_s=pl.max_horizontal(start_s, 0.0),
+            end_s=pl.min_horizontal(end_s, "duration_s"),
+            verdict=pl.lit(REPORTED),
+        )
+        .filter(pl.col("end_s") > pl.col("start_s"))
     )
 
 

@@ -15,11 +15,18 @@ from datetime import UTC, date, datetime, time, timedelta
 import polars as pl
 
 from fall_assets.errors import PermanentFailureError
+from fall_assets.pipeline.feedback import reported_falls
 from fall_assets.pipeline.operation import alerts_are_made, shadow_events
 from fall_assets.pipeline.serving import Part, serving_on, watched
 from fall_assets.pipeline.work import Work
 from fall_assets.rollout.assignment import CameraTraits
-from fall_assets.rollout.counting import ALARM_SCHEMA, FALL_SCHEMA, WATCH_SCHEMA, count_day
+from fall_assets.rollout.counting import (
+    ALARM_SCHEMA,
+    FALL_SCHEMA,
+    SAME_S,
+    WATCH_SCHEMA,
+    count_day,
+)
 from fall_assets.rollout.guards import Crash, Facts, MemoryUse, Missed, Silence
 from fall_assets.rollout.settings import GuardSettings, RolloutSettings
 
@@ -123,7 +130,7 @@ def collect(
             alarms, watching = _platform(work, day, pair)
         counted, own = count_day(
             day,
-            alarms,
+            _with_reports(work, day, alarms),
             _falls(work, day),
             watching,
             strata,
@@ -335,6 +342,25 @@ def _falls(work: Work, day: date) -> pl.DataFrame:
         .cast(dict(FALL_SCHEMA))  # type: ignore[arg-type]
         .unique(maintain_order=True)
     )
+
+
+def _with_reports(work: Work, day: date, alarms: pl.DataFrame) -> pl.DataFrame:
+    """Alarms that nobody answered are right where staff say that a fall raised no alert.
+
+    A version that finds what the live one misses would else be taken back for it: what it raises
+    in shadow is shown to nobody.
+    """
+    reports = reported_falls(work, [day]).select("camera_id", "from_utc", "until_utc")
+    numbered = alarms.with_row_index("number")
+    right = numbered.join(reports, on="camera_id").filter(
+        pl.col("raised_utc").is_between(
+            pl.col("from_utc"), pl.col("until_utc") + timedelta(seconds=SAME_S)
+        )
+    )["number"]
+    found = pl.col("verdict").is_null() & pl.col("number").is_in(right.to_list())
+    return numbered.with_columns(
+        verdict=pl.when(found).then(pl.lit("fall")).otherwise("verdict")
+    ).drop("number")
 
 
 def _told_falls(work: Work, day: date) -> pl.DataFrame:

@@ -16,6 +16,7 @@ from polars.testing import assert_frame_equal
 from fall_assets.errors import PermanentFailureError
 from fall_assets.labelling.queue import (
     FIGURES,
+    REPORTED,
     ReviewSettings,
     cut_pieces,
     judge_pieces,
@@ -104,7 +105,7 @@ def test_a_room_and_time_of_day_of_which_little_is_labelled_comes_first() -> Non
     assert "little labelled of room at night" in queue["reason"][0]
 
 
-@pytest.mark.parametrize("verdict", ["fall", "no_fall", "unsure"])
+@pytest.mark.parametrize("verdict", ["no_fall", "unsure", REPORTED])
 def test_what_staff_answered_comes_before_what_models_say(verdict: str) -> None:
     alerts = pl.DataFrame(
         {"video_id": ["c"], "start_s": [5.0], "end_s": [9.0], "verdict": [verdict]}
@@ -117,6 +118,34 @@ def test_what_staff_answered_comes_before_what_models_say(verdict: str) -> None:
     assert queue["start_s"][0] == 4.0
     assert "staff" in queue["reason"][0]
     assert queue["reason"].str.contains("staff").sum() == 1
+
+
+def test_a_fall_that_raised_no_alert_is_sought_where_the_score_is_highest() -> None:
+    stretch = pl.DataFrame(
+        {"video_id": ["c"], "start_s": [5.0], "end_s": [60.0], "verdict": [REPORTED]}
+    )
+    rows = [piece("c", n, score=0.6 if n == 7 else 0.1 if n != 3 else None) for n in range(12)]
+    queue = rank(pieces(*rows, piece("a", doubt=1.0, score=0.9)), feedback=stretch)
+    assert (queue["video_id"][0], queue["start_s"][0]) == ("c", 28.0)
+    assert queue["reason"][0].startswith("staff found a fall here that raised no alert")
+    assert queue["reason"].str.contains("raised no alert").sum() == 1
+
+
+def test_falls_that_are_known_leave_room_for_those_that_were_missed() -> None:
+    said = pl.DataFrame(
+        {
+            "video_id": [f"v{number}" for number in range(30)],
+            "start_s": [5.0] * 30,
+            "end_s": [9.0] * 30,
+            "verdict": ["fall"] * 28 + [REPORTED] * 2,
+        }
+    )
+    rows = [piece(name, 1, score=0.97) for name in said["video_id"][:28]]
+    rows += [piece(name, 1, score=0.3) for name in said["video_id"][28:]]
+    rows += [piece(f"new-{n}", motion_mean=0.05 * n, person_y=0.05 * n) for n in range(20)]
+    top = rank(pieces(*rows), feedback=said).head(10)
+    assert set(order(top)[:2]) == {"v28", "v29"}
+    assert sum(name.startswith("new-") for name in order(top)) >= 2
 
 
 def test_staff_s_findings_and_the_cameras_that_are_asked_for_share_the_top() -> None:

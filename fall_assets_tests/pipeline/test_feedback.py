@@ -11,7 +11,13 @@ from click.testing import CliRunner, Result
 from fall_assets.commands.alerts import alerts
 from fall_assets.commands.holds import hold
 from fall_assets.errors import FallAssetsError
-from fall_assets.pipeline.feedback import FeedbackError, answer_alert, answered_alerts
+from fall_assets.pipeline.feedback import (
+    FeedbackError,
+    answer_alert,
+    answered_alerts,
+    report_fall,
+    reported_falls,
+)
 from fall_assets.pipeline.retention import apply_retention
 from fall_assets_tests.pipeline.recorded import NOW, OLD, Recorded
 
@@ -45,6 +51,46 @@ def test_answers_that_cannot_be_are_refused(site: Recorded) -> None:
     with pytest.raises(FeedbackError, match="who"):
         answer_alert(site.work, alert, "fall", by=" ")
     assert site.lake.rows("alert_feedback") == 0
+
+
+def test_a_fall_that_raised_no_alert_is_reported_once(site: Recorded) -> None:
+    site.take_in("cam-01/a.mp4")
+    told = {report_fall(site.work, "cam-01", OLD, by="nurse", now=NOW) for _ in range(2)}
+    row = site.lake.read("reported_falls").row(0, named=True)
+    assert told == {row["report_id"]}
+    assert (row["until_utc"] - row["from_utc"]) == timedelta(minutes=10)
+    assert site.lake.rows("reported_falls") == 1
+    on = [reported_falls(site.work, [OLD.date() + timedelta(days=n)]).height for n in (-1, 0, 1)]
+    assert on == [0, 1, 0]
+    # One around midnight may be of either day.
+    midnight = OLD.replace(hour=0, minute=5)
+    report_fall(site.work, "cam-01", midnight, by="nurse", now=NOW)
+    before = reported_falls(site.work, [OLD.date() - timedelta(days=1)])
+    assert before["until_utc"].to_list() == [midnight]
+
+
+def test_reports_that_cannot_be_are_refused(site: Recorded) -> None:
+    site.take_in("cam-01/a.mp4")
+    good = {"camera_id": "cam-01", "found": OLD, "by": "nurse", "now": NOW}
+    for wrong, why in (
+        ({"camera_id": "cam-1"}, r"no camera 'cam-1'; there are: cam-01"),
+        ({"found": OLD.replace(tzinfo=None)}, "has no zone: give one, such as 2026-"),
+        ({"found": NOW + timedelta(hours=1)}, "in the future"),
+        ({"within_min": 0.0}, "give 1 to 1440"),
+        ({"by": " "}, "name who reports"),
+    ):
+        with pytest.raises(FeedbackError, match=why):
+            report_fall(site.work, **{**good, **wrong})  # type: ignore[arg-type]
+    assert site.lake.rows("reported_falls") == 0
+
+
+def test_reports_on_the_command_line(site: Recorded) -> None:
+    site.take_in("cam-01/a.mp4")
+    done = call(alerts, "report-fall", "cam-01", "2026-03-01T09:30+01:00", "--by", "nurse")
+    assert done.exit_code == 0, done.output
+    assert "a fall before cam-01, found 2026-03-01T09:30:00+01:00" in done.output
+    assert site.lake.read("reported_falls")["until_utc"][0].hour == 8
+    assert call(alerts, "report-fall", "cam-01", "noon", "--by", "nurse").exit_code == 2
 
 
 def test_alerts_on_the_command_line(site: Recorded) -> None:

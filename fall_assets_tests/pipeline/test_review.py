@@ -21,6 +21,7 @@ from fall_assets.lake.registry import one_row, table
 from fall_assets.learning.detector import Detector
 from fall_assets.learning.evaluate import cross_validate, judge, train_final
 from fall_assets.pipeline import review
+from fall_assets.pipeline.feedback import report_fall
 from fall_assets.pipeline.models import tracking
 from fall_assets.pipeline.operation import predict
 from fall_assets.pipeline.review import build_review_queue, label_automatically
@@ -246,6 +247,28 @@ def test_the_queue_knows_models_staff_and_drift(serving: Work) -> None:
     assert set(drifted["camera_id"]) == {"cam-2"}
     # The challenger scored nothing of the day: it is asked now.
     assert queue["reasons"].str.contains('"disagreement"').any()
+
+
+def test_a_reported_fall_is_looked_for_until_it_is_labelled(serving: Work) -> None:
+    videos = {row["video_id"]: row for row in serving.lake.read("videos").iter_rows(named=True)}
+    missed = videos[video_id(LABELLED + 3)]
+    until = missed["start_utc"] + timedelta(seconds=missed["duration_s"])
+    report_fall(serving, missed["camera_id"], until, by="nurse", within_min=0.1, now=NOW)
+    first = build_review_queue(serving).row(0, named=True)
+    assert first["video_id"] == missed["video_id"]
+    assert first["reason"].startswith("staff found a fall here that raised no alert")
+    labels = serving.lake.read("labels")
+    mark = labels.filter(pl.col("label") == "fall").head(1)
+    found = mark.with_columns(
+        label_id=pl.lit("found"),
+        video_id=pl.lit(missed["video_id"]),
+        camera_id=pl.lit(missed["camera_id"]),
+        start_utc=pl.lit(until - timedelta(seconds=5)),
+        end_utc=pl.lit(until - timedelta(seconds=3)),
+    )
+    both = pl.concat([labels, found])
+    serving.lake.replace_partition("labels", DAY, both, serving.provenance(DAY))
+    assert "raised no alert" not in " ".join(build_review_queue(serving)["reason"])
 
 
 def test_a_version_whose_run_is_gone_gives_no_second_opinion(serving: Work) -> None:

@@ -119,6 +119,32 @@ def alerts(
     ]
 
 
+def test_a_fall_that_staff_reported_is_no_false_alarm_of_who_found_it(work: Work) -> None:
+    tell(work, "edge_reports", both(range(1, 61), "cam-1"))
+    tell(
+        work,
+        "edge_alerts",
+        [alert(1, 10, "cam-1", "2"), alert(2, 40, "cam-1", "2")],
+    )
+    report = {
+        "report_id": "r1",
+        "camera_id": "cam-1",
+        "from_utc": at(5),
+        "until_utc": at(15),
+        "by": "nurse",
+        "reported_utc": at(60),
+    }
+
+    def confirmed() -> list[int]:
+        evidence, _ = collect(work, [DAY], PAIR, {}, RolloutSettings())
+        own = evidence.filter(pl.col("role") == "challenger")
+        return [own["alerts"].sum(), own["confirmed"].sum()]
+
+    assert confirmed() == [2, 0]
+    work.lake.append("reported_falls", one_row("reported_falls", report), work.provenance())
+    assert confirmed() == [2, 1]
+
+
 def test_boxes_say_who_watched_and_what_was_raised(work: Work) -> None:
     rows = both(range(1, 61), "cam-1")
     rows += [report(n, "cam-2", "1", state="black" if n <= 30 else "ok") for n in range(1, 61)]
