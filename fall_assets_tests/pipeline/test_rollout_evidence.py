@@ -138,7 +138,7 @@ def test_a_fall_that_staff_reported_is_no_false_alarm_of_who_found_it(work: Work
     def confirmed() -> list[int]:
         evidence, _ = collect(work, [DAY], PAIR, {}, RolloutSettings())
         own = evidence.filter(pl.col("role") == "challenger")
-        return [own["alerts"].sum(), own["confirmed"].sum()]
+        return [int(own["alerts"].sum()), int(own["confirmed"].sum())]
 
     assert confirmed() == [2, 0]
     work.lake.append("reported_falls", one_row("reported_falls", report), work.provenance())
