@@ -82,6 +82,7 @@ class LearningChoices:
     `simulated_windows` of simulated motion are mixed in while a training set holds fewer than
     `simulated_below_falls` labelled falls. A threshold is raised until simulated people who do what
     is taken for falls most easily raise no more than `max_ordinary_alarms_per_hour`; 0 leaves it.
+    `missed_fall_cost` false alarms are as bad as one missed fall.
     """
 
     seed: int = 0
@@ -90,6 +91,14 @@ class LearningChoices:
     simulated_below_falls: int = 1000
     training_steps: int = 1000
     max_ordinary_alarms_per_hour: float = 12.0
+    missed_fall_cost: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.missed_fall_cost <= 0:
+            raise SettingsError(
+                f"[learning] missed_fall_cost is {self.missed_fall_cost}: give how many false "
+                "alarms are as bad as a missed fall, above 0"
+            )
 
 
 @dataclass(frozen=True)

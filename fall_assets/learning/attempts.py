@@ -62,6 +62,7 @@ class AttemptSettings:
         max_false_alarms_per_hour: where set, thresholds keep to it on the folds they are chosen on.
         simulated_windows: so many simulated windows are mixed in; `training.seed` draws them.
         max_ordinary_alarms_per_hour: where set, thresholds are raised by simulated ordinary life.
+        missed_fall_cost: where thresholds are chosen, so many false alarms weigh as a missed fall.
     """
 
     algorithm: str
@@ -72,6 +73,7 @@ class AttemptSettings:
     max_false_alarms_per_hour: float | None = None
     simulated_windows: int = 0
     max_ordinary_alarms_per_hour: float | None = None
+    missed_fall_cost: float = 1.0
 
     def __post_init__(self) -> None:
         kinds = [one.extractor.kind for one in self.features]
@@ -92,6 +94,7 @@ class AttemptSettings:
             self.max_false_alarms_per_hour,
             self.algorithm,
             self.max_ordinary_alarms_per_hour,
+            self.missed_fall_cost,
         )
 
     @property
@@ -134,6 +137,8 @@ class AttemptSettings:
             "max_false_alarms_per_hour": self.max_false_alarms_per_hour,
             "simulated_windows": self.simulated_windows,
             "max_ordinary_alarms_per_hour": self.max_ordinary_alarms_per_hour,
+            # Told where it is not the usual: attempts of before it was a setting keep their names.
+            **({} if self.missed_fall_cost == 1.0 else {"missed_fall_cost": self.missed_fall_cost}),
         }
 
     @classmethod
@@ -160,6 +165,7 @@ class AttemptSettings:
             limit,
             int(values.get("simulated_windows", 0)),
             ordinary,
+            float(values.get("missed_fall_cost", 1.0)),
         )
 
     def identity(self, training_set_id: str) -> str:
@@ -193,6 +199,8 @@ class AttemptSettings:
         parts += differences(asdict(EventSettings()), asdict(self.events))
         if self.max_false_alarms_per_hour is not None:
             parts.append(f"at most {self.max_false_alarms_per_hour:g}/h")
+        if self.missed_fall_cost != 1.0:
+            parts.append(f"a missed fall as {self.missed_fall_cost:g} false alarms")
         return ", ".join([*parts, f"seed {seed}"])
 
 

@@ -60,6 +60,8 @@ class LearningSettings:
     `max_false_alarms_per_hour`: where set, thresholds keep to it on the folds they are chosen on.
     `max_ordinary_alarms_per_hour`: where set, thresholds are raised until so many alarms are left
     on films of ordinary life (see `raised`).
+    `missed_fall_cost`: where thresholds are chosen, so many false alarms weigh as a missed
+    fall.
     """
 
     training: AlgorithmSettings
@@ -68,6 +70,7 @@ class LearningSettings:
     max_false_alarms_per_hour: float | None = None
     algorithm: str = "pose-tcn"
     max_ordinary_alarms_per_hour: float | None = None
+    missed_fall_cost: float = 1.0
 
     def build(self) -> Algorithm:
         """The algorithm under its settings."""
@@ -174,7 +177,10 @@ def raised(
 
 def _chosen_on(videos: Sequence[ScoredVideo], settings: LearningSettings) -> float:
     return choose_threshold(
-        videos, settings.events, max_false_alarms_per_hour=settings.max_false_alarms_per_hour
+        videos,
+        settings.events,
+        max_false_alarms_per_hour=settings.max_false_alarms_per_hour,
+        missed_cost=settings.missed_fall_cost,
     )
 
 

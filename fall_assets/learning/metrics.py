@@ -107,8 +107,18 @@ class OperatingPoint:
     @property
     def f1(self) -> float | None:
         """Harmonic mean of precision and sensitivity; none without falls."""
-        total = self.falls + self.found + self.false_alarms
-        return 2 * self.found / total if self.falls else None
+        return self.f(1.0)
+
+    def f(self, missed_cost: float) -> float | None:
+        """The same with a missed fall that weighs as much as so many false alarms.
+
+        F of beta, with beta squared the cost; none without falls. Source: van Rijsbergen,
+        Information Retrieval, 1979, chapter 7.
+        """
+        missed = self.falls - self.found
+        found = (1 + missed_cost) * self.found
+        total = found + missed_cost * missed + self.false_alarms
+        return found / total if self.falls else None
 
     @property
     def false_alarms_per_hour(self) -> float | None:
@@ -222,11 +232,12 @@ def choose_threshold(
     settings: EventSettings,
     *,
     max_false_alarms_per_hour: float | None = None,
+    missed_cost: float = 1.0,
     default: float = 0.5,
 ) -> float:
-    """The threshold with the best event F1, in the middle of where it is best.
+    """The threshold with the best event F, in the middle of where it is best.
 
-    F1 and not a false-alarm rate by default: with some tens of falls and minutes of footage a
+    F and not a false-alarm rate by default: with some tens of falls and minutes of footage a
     rate per hour rests on one or two alarms, and a limit set on it would decide at random.
     Whole ranges of thresholds tie on so few events; the middle (in log odds) of the widest range
     keeps the farthest from the scores that decide, so it carries over best to new footage.
@@ -237,6 +248,7 @@ def choose_threshold(
         settings: events; their own threshold is not used.
         max_false_alarms_per_hour: where given, only thresholds that keep to it are looked at,
             or else those with the fewest false alarms.
+        missed_cost: as many false alarms are as bad as a missed fall; 1 is F1.
         default: returned where there is no fall to choose by.
     """
     curve = operating_curve(videos, settings, weighed=True)
@@ -250,10 +262,12 @@ def choose_threshold(
     if not any(allowed):
         fewest = min(point.false_alarms for point in curve)
         allowed = [point.false_alarms == fewest for point in curve]
-    f1 = [(p.f1 or 0.0) if ok else -1.0 for p, ok in zip(curve, allowed, strict=True)]
+    worth = [
+        (p.f(missed_cost) or 0.0) if ok else -1.0 for p, ok in zip(curve, allowed, strict=True)
+    ]
     alarms = [point.false_alarms for point in curve]
-    best = max(zip(f1, (-count for count in alarms), strict=True))
-    ties = [pair == best for pair in zip(f1, (-count for count in alarms), strict=True)]
+    best = max(zip(worth, (-count for count in alarms), strict=True))
+    ties = [pair == best for pair in zip(worth, (-count for count in alarms), strict=True)]
     start, stop = _widest_run(ties)
     return _middle(curve[start].threshold, curve[stop - 1].threshold)
 

@@ -206,7 +206,11 @@ def learning_settings(work: Work) -> LearningSettings:
     choices = work.site.settings.learning
     training = settings_of(ALGORITHM, {"seed": choices.seed, "steps": choices.training_steps})
     limit = choices.max_ordinary_alarms_per_hour
-    return LearningSettings(training, max_ordinary_alarms_per_hour=limit or None)
+    return LearningSettings(
+        training,
+        max_ordinary_alarms_per_hour=limit or None,
+        missed_fall_cost=choices.missed_fall_cost,
+    )
 
 
 def ordinary_films(settings: LearningSettings) -> list[SegmentTracks]:

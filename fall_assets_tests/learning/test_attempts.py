@@ -45,6 +45,7 @@ def test_values_make_the_same_attempt_again() -> None:
         events=EventSettings(merge_gap_s=4.0),
         max_false_alarms_per_hour=2.0,
         simulated_windows=7,
+        missed_fall_cost=2.0,
     )
     again = AttemptSettings.from_values(json.loads(json.dumps(made.as_values())))
     assert again == made
@@ -58,6 +59,7 @@ CHANGES = [
     {"windows": WindowSettings(stride_s=0.25)},
     {"events": EventSettings(confirm=3)},
     {"max_false_alarms_per_hour": 1.0},
+    {"missed_fall_cost": 4.0},
     {"simulated_windows": 1},
 ]
 

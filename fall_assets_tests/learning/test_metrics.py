@@ -125,6 +125,20 @@ def test_the_threshold_keeps_to_a_limit_on_false_alarms() -> None:
     assert 0.6 < limited < 0.9
 
 
+def test_a_missed_fall_may_weigh_more_than_a_false_alarm() -> None:
+    falls = [scored_video(n, peak, falls=True) for n, peak in enumerate((0.3, 0.35, 0.9, 0.95))]
+    calm = [scored_video(10 + n, 0.5 + n / 100, falls=False) for n in range(5)]
+    chosen = {
+        cost: choose_threshold([*falls, *calm], AT_ONCE, missed_cost=cost) for cost in (1.0, 4.0)
+    }
+    # Two falls more for five false alarms: a bad bargain one for one, a good one at four to one.
+    assert 0.54 < chosen[1.0] < 0.9
+    assert chosen[4.0] < 0.3
+    (point,) = operating_curve([*falls, *calm], AT_ONCE, [chosen[4.0]])
+    assert point.f(4.0) == pytest.approx(5 * 4 / (5 * 4 + 5))
+    assert point.f(1.0) == point.f1
+
+
 def test_without_a_fall_there_is_nothing_to_choose_by() -> None:
     assert (
         choose_threshold([scored_video(0, 0.9, falls=False)], EventSettings(), default=0.7) == 0.7
