@@ -30,6 +30,7 @@ def test_every_table_has_rows(lived_in: TestSite) -> None:
         "label_conflicts",
         "label_agreement",
         "alert_feedback",
+        "reported_falls",
         "legal_holds",
         "sequences",
         "deletions",
