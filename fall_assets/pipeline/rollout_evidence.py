@@ -41,6 +41,8 @@ _LOOKED_BACK = 8
 _COMMITS = 64
 """So many of a table's newest commits are looked at for falls that came late."""
 _LABELLED = (pl.col("label") == "fall") & (pl.col("source") != "auto")
+_TOLD_S = 1800.0
+"""A reported fall counts for alarms where it is known within so many seconds when it happened."""
 _CONFIRMED = pl.col("verdict") == "fall"
 
 
@@ -345,19 +347,28 @@ def _falls(work: Work, day: date) -> pl.DataFrame:
 
 
 def _with_reports(work: Work, day: date, alarms: pl.DataFrame) -> pl.DataFrame:
-    """Alarms that nobody answered are right where staff say that a fall raised no alert.
+    """An alarm that nobody answered is right where staff say that a fall raised no alert.
 
     A version that finds what the live one misses would else be taken back for it: what it raises
-    in shadow is shown to nobody.
+    in shadow is shown to nobody. A report tells of one fall: the first such alarm of each version
+    is right by it and no other, so that no flood of alarms is. A stretch of more than `_TOLD_S`
+    says too little of when it was.
     """
-    reports = reported_falls(work, [day]).select("camera_id", "from_utc", "until_utc")
+    stretch = pl.col("until_utc") - pl.col("from_utc")
+    reports = reported_falls(work, [day]).filter(stretch <= timedelta(seconds=_TOLD_S))
     numbered = alarms.with_row_index("number")
-    right = numbered.join(reports, on="camera_id").filter(
-        pl.col("raised_utc").is_between(
-            pl.col("from_utc"), pl.col("until_utc") + timedelta(seconds=SAME_S)
+    right = (
+        numbered.filter(pl.col("verdict").is_null())
+        .join(reports.select("report_id", "camera_id", "from_utc", "until_utc"), on="camera_id")
+        .filter(
+            pl.col("raised_utc").is_between(
+                pl.col("from_utc"), pl.col("until_utc") + timedelta(seconds=SAME_S)
+            )
         )
-    )["number"]
-    found = pl.col("verdict").is_null() & pl.col("number").is_in(right.to_list())
+        .sort("raised_utc", "number")
+        .unique(["report_id", "role", "shadow"], keep="first", maintain_order=True)
+    )
+    found = pl.col("number").is_in(right["number"].to_list())
     return numbered.with_columns(
         verdict=pl.when(found).then(pl.lit("fall")).otherwise("verdict")
     ).drop("number")

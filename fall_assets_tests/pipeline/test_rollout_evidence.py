@@ -124,25 +124,26 @@ def test_a_fall_that_staff_reported_is_no_false_alarm_of_who_found_it(work: Work
     tell(
         work,
         "edge_alerts",
-        [alert(1, 10, "cam-1", "2"), alert(2, 40, "cam-1", "2")],
+        [alert(n, minute, "cam-1", "2") for n, minute in enumerate((10, 20, 40), 1)],
     )
-    report = {
-        "report_id": "r1",
-        "camera_id": "cam-1",
-        "from_utc": at(5),
-        "until_utc": at(15),
-        "by": "nurse",
-        "reported_utc": at(60),
-    }
+
+    def tell_of(name: str, first: float, last: float) -> None:
+        row = {"report_id": name, "camera_id": "cam-1", "by": "nurse", "reported_utc": at(60)}
+        row |= {"from_utc": at(first), "until_utc": at(last)}
+        work.lake.append("reported_falls", one_row("reported_falls", row), work.provenance())
 
     def confirmed() -> list[int]:
         evidence, _ = collect(work, [DAY], PAIR, {}, RolloutSettings())
         own = evidence.filter(pl.col("role") == "challenger")
         return [int(own["alerts"].sum()), int(own["confirmed"].sum())]
 
-    assert confirmed() == [2, 0]
-    work.lake.append("reported_falls", one_row("reported_falls", report), work.provenance())
-    assert confirmed() == [2, 1]
+    assert confirmed() == [3, 0]
+    # Somewhere within an hour says too little.
+    tell_of("r0", -10, 55)
+    assert confirmed() == [3, 0]
+    # One report is one fall, however many alarms there are.
+    tell_of("r1", 5, 25)
+    assert confirmed() == [3, 1]
 
 
 def test_boxes_say_who_watched_and_what_was_raised(work: Work) -> None:
