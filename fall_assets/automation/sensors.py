@@ -8,6 +8,7 @@ the domain packages.
 
 import hashlib
 import json
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -31,7 +32,14 @@ from fall_assets.resources.site import SiteResource
 
 REASON_TAG = "fall_assets/reason"
 _TAG_LENGTH = 255
-INBOXES: tuple[Inbox, ...] = ("answers", "alerts", "reports", "updates")
+INBOXES: tuple[Inbox, ...] = ("answers", "alerts", "falls", "reports", "updates")
+
+_SPOKEN_OF: Mapping[Inbox, tuple[str, ...]] = {
+    "answers": ("raised_utc",),
+    "alerts": ("raised_utc",),
+    "falls": ("from_utc", "until_utc"),
+}
+"""The moments whose days are computed anew."""
 
 _ASK_AGAIN_S = 600
 _UNFINISHED = (
@@ -259,11 +267,12 @@ def gateway_sensor(
 ) -> dg.SensorResult | dg.SkipReason:
     """Take in what the ward answered, at once, and the boxes' telemetry now and then.
 
-    Each day that a new alert or answer speaks of is asked for, and today where a box tells of an
-    update, which may be a package that it went back from; telemetry asks for today, every
-    `reports_every_min`. A gateway that is away fails the tick, which says so; what it holds waits
-    there. Where a run fails, its retries apply; the next run takes in what it did not, as the lake
-    and not this cursor knows what it has, but labels of that day wait for the next reading of them.
+    Each day that a new alert, answer or reported fall speaks of is asked for, and today where a box
+    tells of an update, which may be a package that it went back from; telemetry asks for today,
+    every `reports_every_min`. A gateway that is away fails the tick, which says so; what it holds
+    waits there. Where a run fails, its retries apply; the next run takes in what it did not, as the
+    lake and not this cursor knows what it has, but labels of that day wait for the next reading of
+    them.
     """
     place = site.site()
     if not place.settings.gateway.url:
@@ -274,9 +283,10 @@ def gateway_sensor(
     with Gateway(place.settings.gateway.url, platform_token(place.root)) as gateway:
         new = {what: gateway.page(what, int(seen[what])) for what in INBOXES}
     days = {
-        datetime.fromisoformat(row["raised_utc"]).astimezone(UTC).date()
-        for what in ("answers", "alerts")
+        datetime.fromisoformat(row[moment]).astimezone(UTC).date()
+        for what, moments in _SPOKEN_OF.items()
         for row in new[what]
+        for moment in moments
     }
     due_s = seen["reports_s"] + 60 * place.settings.gateway.reports_every_min
     if new["reports"] and now.timestamp() >= due_s:
@@ -287,11 +297,12 @@ def gateway_sensor(
     for what, rows in new.items():
         seen[what] = max([int(seen[what]), *(int(row["id"]) for row in rows)])
     state = json.dumps(seen)
+    said = ", ".join(f"{len(new[what])} {what}" for what in _SPOKEN_OF)
     requests = [
         dg.RunRequest(
             partition_key=day.isoformat(),
             run_key=f"ward-{day}-{_hash(state)}",
-            tags={REASON_TAG: f"{len(new['answers'])} answers, {len(new['alerts'])} alerts"},
+            tags={REASON_TAG: said},
         )
         for day in sorted(days)
         if DAYS.has_partition_key(day.isoformat())

@@ -19,7 +19,7 @@ from fall_assets.errors import PassingFailureError, PermanentFailureError
 if TYPE_CHECKING:
     import httpx
 
-Inbox = Literal["alerts", "answers", "reports", "updates"]
+Inbox = Literal["alerts", "answers", "falls", "reports", "updates"]
 Row = dict[str, Any]
 
 TOKEN_VARIABLE = "FALL_GATEWAY_TOKEN"  # noqa: S105 - the variable's name
@@ -102,8 +102,16 @@ class Gateway:
         self._client.close()
 
     def page(self, what: Inbox, after: int) -> list[Row]:
-        """The first rows with numbers (`id`) above `after`, in order, `PAGE` at most."""
-        answer = self._ask("GET", f"/v1/{what}", params={"after": after, "limit": PAGE})
+        """The first rows with numbers (`id`) above `after`, in order, `PAGE` at most.
+
+        None where the gateway is older than this list.
+        """
+        path = f"/v1/{what}"
+        answer = self._client_call("GET", path, params={"after": after, "limit": PAGE})
+        if answer.status_code == 404:
+            # A gateway of before there was such a list: it must not keep alerts from coming in.
+            return []
+        self._check(answer, "GET", path)
         rows: list[Row] = answer.json()[what]
         return rows
 
@@ -149,8 +157,13 @@ class Gateway:
 
     def _ask(self, method: str, path: str, **more: Any) -> httpx.Response:
         answer = self._client_call(method, path, **more)
+        self._check(answer, method, path)
+        return answer
+
+    @staticmethod
+    def _check(answer: httpx.Response, method: str, path: str) -> None:
         if answer.is_success:
-            return answer
+            return
         text = answer.text[:200]
         if answer.status_code in _REFUSED and answer.status_code not in _LATER:
             raise GatewayRefusedError(

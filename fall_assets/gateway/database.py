@@ -17,6 +17,8 @@ from fall_assets.gateway import tables
 POOL_SIZE = 20
 BUSY_MS = 15_000
 
+_COUNTERS = ("alerts", "answers", "falls", "reports", "updates", "revision")
+
 
 class StoreError(PermanentFailureError):
     """The database cannot be used; the message says why."""
@@ -64,18 +66,16 @@ class Database:
             )
             if found is None:
                 connection.execute(insert(tables.meta).values(name="version", value=tables.VERSION))
-                connection.execute(
-                    insert(tables.counters),
-                    [
-                        {"name": name, "value": 0}
-                        for name in ("alerts", "answers", "reports", "updates", "revision")
-                    ],
-                )
             elif found != tables.VERSION:
                 raise StoreError(
                     f"the database was made by another version of the gateway ({found}, wanted "
                     f"{tables.VERSION}): start with a new data folder"
                 )
+            # A database of before a list was added has all but that list.
+            counted = set(connection.scalars(select(tables.counters.c.name)))
+            for name in _COUNTERS:
+                if name not in counted:
+                    connection.execute(insert(tables.counters).values(name=name, value=0))
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:

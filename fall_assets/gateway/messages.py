@@ -31,6 +31,7 @@ LAST_YEAR: Final = 2199
 MOST_REPORTS: Final = 256
 MOST_CAMERAS: Final = 10_000
 MOST_COUNT: Final = 2**53
+MOST_WITHIN_MIN: Final = 1440
 
 Answer = Literal["going", "fall", "false_alarm", "help"]
 State = Literal["ok", "lost", "frozen", "black", "moved", "starved", "starting"]
@@ -173,6 +174,20 @@ class AnswerIn(Message):
     key: Id | None = None
 
 
+class FallIn(Message):
+    """A fall that staff found and no alert told of.
+
+    It happened at `until_utc` at the latest, when it was found, and at most `within_min` minutes
+    before. What lies after the gateway's own time is put right. `key` makes sending again harmless.
+    """
+
+    camera_id: Id
+    until_utc: Time
+    within_min: Annotated[float, Field(ge=1, le=MOST_WITHIN_MIN)] = 10.0
+    by: Name = ""
+    key: Id | None = None
+
+
 class Problem(BaseModel):
     """Why a request was refused."""
 
@@ -287,6 +302,24 @@ class Alerts(BaseModel):
     next: int
 
 
+class FallOut(BaseModel):
+    """One fall that no alert told of, in the order in which they were reported."""
+
+    id: int
+    camera_id: str
+    from_utc: datetime
+    until_utc: datetime
+    by: str
+    received_utc: datetime
+
+
+class Falls(BaseModel):
+    """A page of reported falls; ask again with `after` = `next`."""
+
+    falls: list[FallOut]
+    next: int
+
+
 class Reports(BaseModel):
     """A page of reports; ask again with `after` = `next`."""
 
@@ -360,8 +393,32 @@ class Blind(BaseModel):
     since_utc: datetime
 
 
+class WardCamera(BaseModel):
+    """Where one of the ward's cameras hangs."""
+
+    camera_id: str
+    ward: str | None
+    room: str | None
+    bed: str | None
+
+
+class WardFall(WardCamera):
+    """A fall that the ward reported; it happened between the two times."""
+
+    from_utc: datetime
+    until_utc: datetime
+    by: str
+    key: str | None
+
+
+class WardCameras(BaseModel):
+    """All cameras of a ward, room by room."""
+
+    cameras: list[WardCamera]
+
+
 class WardView(BaseModel):
-    """All that a ward's page shows."""
+    """All that a ward's page shows. `falls`: those of the last day that no alert told of."""
 
     now_utc: datetime
     revision: int
@@ -369,6 +426,7 @@ class WardView(BaseModel):
     open: list[WardAlert]
     older: list[WardAlert]
     blind: list[Blind]
+    falls: list[WardFall]
     help_contacts: int
 
 

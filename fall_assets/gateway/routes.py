@@ -343,6 +343,15 @@ async def get_alerts(
     return {"alerts": rows, "next": last}
 
 
+@router.get("/v1/falls", **_pulled(messages.Falls))
+async def get_falls(
+    holder: Platform, store: Kept, after: After = 0, limit: Limit = 100
+) -> dict[str, Any]:
+    """Falls that no alert told of, in order; ask again with `after` = `next`."""
+    rows, last = await _page(store.falls_after, after, limit)
+    return {"falls": rows, "next": last}
+
+
 @router.get("/v1/reports", **_pulled(messages.Reports))
 async def get_reports(
     holder: Platform, store: Kept, after: After = 0, limit: Limit = 100

@@ -306,6 +306,10 @@ class Store:
             )
             return [dict(row) for row in rows.mappings()]
 
+    def falls_after(self, after: int, limit: int) -> list[dict[str, Any]]:
+        """Reported falls with an id over `after`, in order."""
+        return self._after(tables.falls, after, limit)
+
     def reports_after(self, after: int, limit: int) -> list[dict[str, Any]]:
         """Reports with an id over `after`, in order."""
         return [_opened(row) for row in self._after(tables.reports, after, limit)]
@@ -349,7 +353,7 @@ class Store:
         return int(value or 0)
 
     def forget(self) -> int:
-        """Remove alerts, answers, stills and telemetry older than `keep_days`; how many alerts."""
+        """Remove what is older than `keep_days`, but for what boxes are to run; how many alerts."""
         before = self._now() - timedelta(days=self._settings.keep_days)
         alerts, answers = tables.alerts.c, tables.answers.c
         with self._database.writing() as connection:
@@ -364,7 +368,7 @@ class Store:
                 )
                 connection.execute(delete(tables.answers).where(answers.alert_id.in_(some)))
                 connection.execute(delete(tables.alerts).where(alerts.alert_id.in_(some)))
-            for table in (tables.reports, tables.updates):
+            for table in (tables.falls, tables.reports, tables.updates):
                 connection.execute(delete(table).where(table.c.received_utc < before))
         for row in old:
             if row.still:

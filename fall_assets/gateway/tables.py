@@ -134,6 +134,19 @@ answers = Table(
     Column("key", Text, unique=True),
     Column("token_id", Text, nullable=False),
 )
+# Falls that staff found and no alert told of.
+falls = Table(
+    "falls",
+    metadata,
+    Column("id", _Number, primary_key=True, autoincrement=False),
+    Column("camera_id", Text, nullable=False),
+    Column("from_utc", UtcTime, nullable=False),
+    Column("until_utc", UtcTime, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("received_utc", UtcTime, nullable=False, index=True),
+    Column("key", Text, unique=True),
+    Column("token_id", Text, nullable=False),
+)
 reports = Table(
     "reports",
     metadata,

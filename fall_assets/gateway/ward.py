@@ -180,6 +180,38 @@ async def post_answer(
     return messages.Done()
 
 
+@router.get("/v1/ward/cameras", responses=refusals())
+async def ward_cameras(holder: Ward, wards: Shown) -> messages.WardCameras:
+    """The ward's cameras, room by room: of what a fall can be reported."""
+    return messages.WardCameras(cameras=await run_in_threadpool(wards.cameras, holder.ward))
+
+
+@router.post(
+    "/v1/ward/falls",
+    status_code=201,
+    response_model=messages.Done,
+    responses={
+        200: {"model": messages.Done, "description": "The report was known already."},
+        **refusals(400, 404, 408, 409, 413, 415, 422),
+    },
+    openapi_extra=described(messages.FallIn),
+)
+async def post_fall(
+    request: Request,
+    response: Response,
+    holder: Ward,
+    wards: Shown,
+    given: Annotated[messages.FallIn, body_of(messages.FallIn, "small_bytes")],
+) -> messages.Done:
+    """Report a fall that no alert told of."""
+    new = await run_in_threadpool(wards.report_fall, holder.ward, given, holder.token_id)
+    if new:
+        request.app.state.gateway.changed()
+    else:
+        response.status_code = 200
+    return messages.Done()
+
+
 @router.get(
     "/v1/ward/alerts/{alert_id}/still",
     response_class=FileResponse,

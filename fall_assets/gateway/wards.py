@@ -19,9 +19,12 @@ from fall_assets.gateway.database import Database, raise_counter
 from fall_assets.gateway.messages import (
     AnswerIn,
     Blind,
+    FallIn,
     GivenAnswer,
     Told,
     WardAlert,
+    WardCamera,
+    WardFall,
     WardView,
 )
 from fall_assets.gateway.settings import Settings
@@ -96,6 +99,18 @@ class Wards:
                 .where(_of_ward(ward))
                 .order_by(tables.camera_states.c.camera_id)
             ).all()
+            falls = connection.execute(
+                select(
+                    tables.falls,
+                    tables.cameras.c.ward,
+                    tables.cameras.c.room,
+                    tables.cameras.c.bed,
+                )
+                .join(tables.cameras, tables.cameras.c.camera_id == tables.falls.c.camera_id)
+                .where(tables.falls.c.received_utc >= since, _of_ward(ward))
+                .order_by(tables.falls.c.id.desc())
+                .limit(MOST_OLDER)
+            ).all()
         silent = now - timedelta(seconds=self._settings.silent_s)
         return WardView(
             now_utc=now,
@@ -114,6 +129,19 @@ class Wards:
                 )
                 for row in states
                 if row.state not in WATCHING or row.received_utc < silent
+            ],
+            falls=[
+                WardFall(
+                    camera_id=row.camera_id,
+                    ward=row.ward,
+                    room=row.room,
+                    bed=row.bed,
+                    from_utc=row.from_utc,
+                    until_utc=row.until_utc,
+                    by=row.by,
+                    key=row.key,
+                )
+                for row in falls
             ],
             help_contacts=sum(
                 contact.help and contact.concerns(ward) for contact in self._settings.contacts
@@ -198,6 +226,60 @@ class Wards:
             )
             if given.answer == "help":
                 _ask_for_help(connection, self._settings, alert_id, alert.ward, now)
+            raise_counter(connection, "revision")
+        return True
+
+    def cameras(self, ward: str | None) -> list[WardCamera]:
+        """The ward's cameras, room by room."""
+        cameras = tables.cameras.c
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                select(tables.cameras)
+                .where(_of_ward(ward))
+                .order_by(cameras.ward, cameras.room, cameras.bed, cameras.camera_id)
+            ).all()
+        return [
+            WardCamera(camera_id=row.camera_id, ward=row.ward, room=row.room, bed=row.bed)
+            for row in rows
+        ]
+
+    def report_fall(self, ward: str | None, given: FallIn, token_id: str) -> bool:
+        """Store a fall that no alert told of; False where it was there already (same `key`).
+
+        Raises UnknownError where the ward has no such camera, ConflictError where the key was used
+        for another report.
+        """
+        now = self._now()
+        until = min(given.until_utc, now)
+        with self._database.writing() as connection:
+            raise_counter(connection, "falls", 0)
+            there = connection.scalar(
+                select(tables.cameras.c.camera_id).where(
+                    tables.cameras.c.camera_id == given.camera_id, _of_ward(ward)
+                )
+            )
+            if there is None:
+                raise UnknownError("this ward has no such camera")
+            if given.key is not None:
+                known = connection.execute(
+                    select(tables.falls).where(tables.falls.c.key == given.key)
+                ).first()
+                if known is not None:
+                    if (known.camera_id, known.by) != (given.camera_id, given.by):
+                        raise ConflictError("this key was used for another report")
+                    return False
+            connection.execute(
+                insert(tables.falls).values(
+                    id=raise_counter(connection, "falls"),
+                    camera_id=given.camera_id,
+                    from_utc=until - timedelta(minutes=given.within_min),
+                    until_utc=until,
+                    by=given.by,
+                    received_utc=now,
+                    key=given.key,
+                    token_id=token_id,
+                )
+            )
             raise_counter(connection, "revision")
         return True
 

@@ -59,6 +59,9 @@ overlooked."""
 PARTS_OF_DAY: Final = ("night", "morning", "afternoon", "evening")
 """Six hours each, from midnight, UTC."""
 
+REPORT_PIECES: Final = 5
+"""Pieces of a reported fall's stretch that are asked for at a time."""
+
 REPORTED: Final = "reported"
 """The word for a stretch in which staff say that a fall raised no alert."""
 
@@ -291,8 +294,9 @@ def rank(
         rooms: room of each camera; 'unknown' where it is not in it.
         drifted: cameras of which labels are asked for, each with the first day of its drift;
             pieces from before it are as ordinary as any.
-        feedback: columns video_id, start_s, end_s, verdict: alerts that staff answered to, and
-            stretches in which a fall raised none (`REPORTED`).
+        feedback: columns video_id, start_s, end_s, verdict, report_id: alerts that staff answered
+            to, and stretches in which a fall raised none (`REPORTED`), where the last is not null:
+            a report's stretch may lie in many videos.
         labelled: time that is labelled by room and part of the day, in pieces.
         threshold: of the newest version, for the suggested label.
 
@@ -438,7 +442,9 @@ def _verdicts(
 ) -> list[tuple[float, str]]:
     """Per piece the weightiest verdict on an alert that overlaps it most; (0, '') without.
 
-    Of a stretch in which a fall raised no alert, it is the piece with the highest score.
+    Of a stretch in which a fall raised no alert, it is the piece with the highest score, and of a
+    report the `REPORT_PIECES` such: who found somebody in the morning cannot say which minute it
+    was. Where they are labelled and no fall was among them, the next come.
     """
     found: list[tuple[float, str]] = [(0.0, "")] * len(rows)
     if feedback is None or feedback.is_empty():
@@ -446,6 +452,7 @@ def _verdicts(
     places: dict[str, list[int]] = {}
     for place, row in enumerate(rows):
         places.setdefault(row["video_id"], []).append(place)
+    reports: dict[str, list[tuple[float, int]]] = {}
     for alert in feedback.iter_rows(named=True):
         held = [
             (seconds, place)
@@ -456,9 +463,19 @@ def _verdicts(
             held = [(rows[place]["score"] or 0.0, place) for _, place in held]
         if held:
             # One piece per alert: the queue is no list of everything around it.
-            _, place = max(held, key=lambda one: (one[0], -one[1]))
-            found[place] = max(found[place], VERDICTS[alert["verdict"]])
+            best = max(held, key=_score_then_first)
+            if alert["verdict"] == REPORTED:
+                reports.setdefault(alert["report_id"], []).append(best)
+            else:
+                found[best[1]] = max(found[best[1]], VERDICTS[alert["verdict"]])
+    for pieces in reports.values():
+        for _, place in sorted(pieces, key=_score_then_first, reverse=True)[:REPORT_PIECES]:
+            found[place] = max(found[place], VERDICTS[REPORTED])
     return found
+
+
+def _score_then_first(piece: tuple[float, int]) -> tuple[float, int]:
+    return piece[0], -piece[1]
 
 
 def _shared_s(piece: Mapping[str, Any], alert: Mapping[str, Any]) -> float:

@@ -1366,6 +1366,13 @@ _TABLES = (
             Column("until_utc", MOMENT, "When it happened at the latest: it was found.", "UTC"),
             Column("by", TEXT, "Who reported it."),
             Column("reported_utc", MOMENT, "When it was reported.", "UTC"),
+            Column(
+                "number",
+                WHOLE,
+                "The gateway's running number; null where the command line told it.",
+                nullable=True,
+                minimum=1,
+            ),
         ),
         key=("report_id",),
     ),

@@ -12,14 +12,14 @@ Events in Acute Hospitals, J Am Geriatr Soc 2010; doi 10.1111/j.1532-5415.2010.0
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import Final, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 import polars as pl
 
 from fall_assets.errors import PermanentFailureError
-from fall_assets.lake.registry import one_row
+from fall_assets.lake.registry import one_row, table
 from fall_assets.pipeline.work import Work
 
 Verdict = Literal["fall", "no_fall", "unsure"]
@@ -100,18 +100,37 @@ def report_fall(
         raise FeedbackError(
             f"there is no camera {camera_id!r}; there are: {', '.join(cameras.sort().head(20))}"
         )
-    named = f"{camera_id} {until.isoformat(timespec='minutes')}"
-    report_id = hashlib.sha256(named.encode()).hexdigest()[:16]
-    row = {
-        "report_id": report_id,
+    report = {
         "camera_id": camera_id,
         "from_utc": until - timedelta(minutes=within_min),
         "until_utc": until,
         "by": by.strip(),
         "reported_utc": reported,
+        "number": None,
     }
-    work.lake.upsert("reported_falls", one_row("reported_falls", row), work.provenance())
-    return report_id
+    return keep_reports(work, [report])[0]
+
+
+def keep_reports(work: Work, reports: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Store reports of falls, each with all columns of `reported_falls` but its id; their ids.
+
+    Of two that tell of one camera and minute, the last stays.
+    """
+    if not reports:
+        return []
+    rows = [
+        {**report, "report_id": _report_id(report["camera_id"], report["until_utc"])}
+        for report in reports
+    ]
+    schema = table("reported_falls").schema
+    frame = pl.DataFrame(rows, schema=schema).unique("report_id", keep="last", maintain_order=True)
+    work.lake.upsert("reported_falls", frame, work.provenance())
+    return [row["report_id"] for row in rows]
+
+
+def _report_id(camera_id: str, until: datetime) -> str:
+    named = f"{camera_id} {until.isoformat(timespec='minutes')}"
+    return hashlib.sha256(named.encode()).hexdigest()[:16]
 
 
 def reported_falls(work: Work, days: Sequence[date]) -> pl.DataFrame:

@@ -13,6 +13,7 @@ import polars as pl
 from fall_assets.delivery.gateway import Gateway, Inbox, platform_token
 from fall_assets.labelling.staff import VERDICT_OF
 from fall_assets.lake.registry import table
+from fall_assets.pipeline.feedback import keep_reports
 from fall_assets.pipeline.work import Work
 
 _BY_DAY: Mapping[Inbox, tuple[str, str]] = {
@@ -69,6 +70,13 @@ def receive(work: Work, gateway: Gateway | None = None) -> Received:
             counts[name] = len(rows)
             days |= {row["day"] for row in rows}
             _keep(work, name, rows)
+        falls = [
+            _row("reported_falls", {**row, "reported_utc": row["received_utc"]}, None)
+            for row in opened.inbox("falls", _newest(work, "reported_falls"))
+        ]
+        counts["reported_falls"] = len(falls)
+        days |= {row[at].date() for row in falls for at in ("from_utc", "until_utc")}
+        keep_reports(work, falls)
         updates = [
             _row("edge_updates", row, None)
             for row in opened.inbox("updates", _newest(work, "edge_updates"))

@@ -216,7 +216,7 @@ def _second_opinion(
 
 
 def _feedback(work: Work, days: list[date]) -> pl.DataFrame:
-    """What staff said of some days' footage: video_id, start_s, end_s, verdict.
+    """What staff said of some days' footage: video_id, start_s, end_s, verdict, report_id.
 
     The newest answer to each alert, and where a fall was that raised none.
     """
@@ -225,16 +225,17 @@ def _feedback(work: Work, days: list[date]) -> pl.DataFrame:
         "alerts", days=days, columns=["alert_id", "video_id", "start_s", "end_s"]
     )
     said = alerts.join(answers.select("alert_id", "verdict"), on="alert_id")
-    columns = ["video_id", "start_s", "end_s", "verdict"]
+    said = said.with_columns(report_id=pl.lit(None, pl.String))
+    columns = ["video_id", "start_s", "end_s", "verdict", "report_id"]
     return pl.concat([said.select(columns), _reported(work, days).select(columns)]).sort(columns)
 
 
 def _reported(work: Work, days: list[date]) -> pl.DataFrame:
     """The footage in which a reported fall must be, until one is labelled there."""
     reports = reported_falls(work, days)
-    schema = {"video_id": pl.String(), "start_s": pl.Float64(), "end_s": pl.Float64()}
     if reports.is_empty():
-        return pl.DataFrame(schema={**schema, "verdict": pl.String()})
+        texts = dict.fromkeys(("video_id", "verdict", "report_id"), pl.String())
+        return pl.DataFrame(schema={**texts, "start_s": pl.Float64(), "end_s": pl.Float64()})
     of_them = pl.col("camera_id").is_in(reports["camera_id"].unique().to_list())
     labelled = work.lake.read(
         "labels",

@@ -13,8 +13,9 @@ from selenium import webdriver
 from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.select import Select
 
-__all__ = ["By", "Keys", "StaleElementReferenceException"]
+__all__ = ["By", "Keys", "Select", "StaleElementReferenceException"]
 
 Driver = webdriver.Chrome
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")

@@ -23,6 +23,7 @@ from fall_assets_tests.gateway.browser import (
     By,
     Driver,
     Keys,
+    Select,
     StaleElementReferenceException,
     needs_chromium,
     opened,
@@ -117,12 +118,39 @@ class Ward:
         rows = self.gateway_get("/v1/answers?limit=1000")["answers"]
         return [(row["alert_id"], row["answer"], row["by"]) for row in rows]
 
+    def open_report(self) -> None:
+        """Open the form, and wait for its rooms."""
+        summary = self.browser.find_element(By.CSS_SELECTOR, "#report summary")
+        self.browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", summary)
+        summary.click()
+        self.sees("#report-camera", "Room 11")
+
+    def send_report(self, place: str, within: str) -> None:
+        """Fill in the open form, and send it."""
+        for name, text in (("report-camera", place), ("report-within", within)):
+            Select(self.browser.find_element(By.ID, name)).select_by_visible_text(text)
+        button = self.browser.find_element(By.CSS_SELECTOR, "#report-form button")
+        self.browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", button)
+        button.click()
+
+    def report_fall(self, place: str, within: str, *, picture: bool = False) -> None:
+        """Report a fall that no alert told of."""
+        self.open_report()
+        if picture:
+            self.looks_well("report", "#report-form")
+        self.send_report(place, within)
+
+    def falls(self) -> list[dict[str, Any]]:
+        """Reports that have come to the platform."""
+        rows: list[dict[str, Any]] = self.gateway_get("/v1/falls")["falls"]
+        return rows
+
     def gateway_get(self, path: str) -> Any:
         """Ask as the platform."""
         headers = bearer(self.platform)
         return httpx.get(f"{self.gateway.url}{path}", headers=headers, timeout=20).json()
 
-    def looks_well(self, name: str) -> None:
+    def looks_well(self, name: str, shows: str = "#ward") -> None:
         """Nothing serious found by axe, at both sizes; keeps pictures where asked to."""
         for size in SIZES:
             resize(self.browser, size)
@@ -143,7 +171,11 @@ class Ward:
             assert wide <= 0, f"{name}, {size}: the page is wider than the screen"
             if folder := os.environ.get("FALL_SCREENSHOTS"):
                 Path(folder).mkdir(parents=True, exist_ok=True)
-                self.browser.execute_script("window.scrollTo(0, 0)")
+                self.browser.execute_script(
+                    "window.scrollTo(0, 0);"
+                    "document.querySelector(arguments[0]).scrollIntoView({block: 'center'})",
+                    shows,
+                )
                 self.browser.save_screenshot(str(Path(folder) / f"ward-{name}-{size}.png"))
         resize(self.browser, "desktop")
 
@@ -178,7 +210,13 @@ def ward(gateway: GatewayProcess, browser: Driver) -> Ward:
     """A ward's page; nothing has happened yet."""
     database = Database("", gateway.data)
     with database.writing() as connection:
-        for table in (tables.alerts, tables.answers, tables.notifications, tables.camera_states):
+        for table in (
+            tables.alerts,
+            tables.answers,
+            tables.falls,
+            tables.notifications,
+            tables.camera_states,
+        ):
             connection.execute(delete(table))
     database.close()
     ward = Ward(gateway, browser)
@@ -312,6 +350,34 @@ def test_without_a_connection_it_says_so_and_keeps_answers(ward: Ward) -> None:
     # Alerts come again without a reload.
     ward.alert("a2", "cam-2")
     ward.sees("[data-id=a2]", "Nobody has answered")
+
+
+def test_a_fall_without_an_alert_is_reported_also_without_a_connection(ward: Ward) -> None:
+    ward.browser.find_element(By.ID, "name").send_keys("Anna")
+    ward.report_fall("Room 13 · Bed 2", "within half an hour before", picture=True)
+    ward.sees("#falls", "Anna reported it")
+    eventually(lambda: len(ward.falls()) == 1, why="the report arrives")
+    assert ward.text("#falls h3") == "Room 13 · Bed 2"
+    [fall] = ward.falls()
+    assert (fall["camera_id"], fall["by"]) == ("cam-3", "Anna")
+    until, since = (datetime.fromisoformat(fall[f"{side}_utc"]) for side in ("until", "from"))
+    assert until - since == timedelta(minutes=30)
+    # The form says the time of now.
+    assert timedelta() <= datetime.now(UTC) - until < timedelta(minutes=2)
+    ward.looks_well("falls", "#falls")
+
+    ward.open_report()
+    ward.gateway.kill()
+    ward.sees("#offline", "No connection since")
+    ward.send_report("Room 14 · Bed 1", "within 2 minutes before")
+    ward.sees("#falls", "not sent yet")
+    ward.sees("#offline", "1 message waits to be sent")
+    ward.gateway.start()
+    eventually(lambda: not ward.text("#offline"), why="the banner goes")
+    eventually(lambda: len(ward.falls()) == 2, why="the report arrives")
+    eventually(lambda: "not sent" not in ward.text("#falls"), why="the page knows")
+    assert [fall["camera_id"] for fall in ward.falls()] == ["cam-3", "cam-4"]
+    assert ward.answers() == []
 
 
 def test_sound_is_asked_for_and_can_be_muted(ward: Ward) -> None:

@@ -173,6 +173,7 @@ def test_a_token_of_one_role_does_not_open_anothers_doors(service: Service) -> N
         (service.platform, "/v1/assignment"),
         (service.box, "/v1/alerts"),
         (ward, "/v1/answers"),
+        (ward, "/v1/falls"),
     ):
         assert service.get(path, token).status_code == 403
     assert service.post("/v1/alerts", alert(), service.platform).status_code == 403

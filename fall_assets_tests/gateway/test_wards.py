@@ -8,7 +8,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from httpx import Client
+from sqlalchemy import delete
 
+from fall_assets.gateway import tables
+from fall_assets.gateway.database import Database
 from fall_assets_tests.gateway.conftest import Service
 from fall_assets_tests.gateway.running import NOW, alert, bearer, jpeg, report, telemetry
 
@@ -106,6 +109,57 @@ def test_an_answers_time_is_never_before_the_alert_or_in_the_future(service: Ser
     say(browser, "a1", "fall", at_utc="2150-01-01T00:00:00Z")
     times = [row["at_utc"] for row in service.get("/v1/answers").json()["answers"]]
     assert [datetime.fromisoformat(time) for time in times] == [NOW, NOW + timedelta(seconds=60)]
+
+
+def report_fall(browser: Client, camera_id: str, **more: Any) -> int:
+    """Report a fall that no alert told of."""
+    content = {"camera_id": camera_id, "until_utc": NOW.isoformat(), "by": "Anna", **more}
+    return browser.post("/v1/ward/falls", json=content).status_code
+
+
+def test_a_fall_that_no_alert_told_of_is_reported_for_the_ward_s_own_rooms(
+    service: Service,
+) -> None:
+    service.cameras(*WARDS)
+    west, east = service.ward("West"), service.ward("East")
+    offered = west.get("/v1/ward/cameras").json()["cameras"]
+    assert {(one["camera_id"], one["room"], one["bed"]) for one in offered} == {
+        ("cam-1", "4", "2"),
+        ("cam-3", "store", None),
+    }
+    assert report_fall(west, "cam-1", within_min=30, key="k1") == 201
+    assert report_fall(west, "cam-1", within_min=30, key="k1") == 200
+    assert report_fall(west, "cam-1", by="Marek", key="k1") == 409
+    assert report_fall(east, "cam-1") == 404
+    assert report_fall(west, "no-camera") == 404
+    assert report_fall(west, "cam-1", within_min=0) == 422
+    assert report_fall(west, "cam-1", until_utc="2026-03-04 02:10") == 422
+    # Found in an hour: that is a clock that is wrong.
+    assert report_fall(east, "cam-2", until_utc=(NOW + timedelta(hours=1)).isoformat()) == 201
+    first, second = service.get("/v1/falls").json()["falls"]
+    assert (first["camera_id"], first["by"]) == ("cam-1", "Anna")
+    assert datetime.fromisoformat(first["from_utc"]) == NOW - timedelta(minutes=30)
+    assert datetime.fromisoformat(first["until_utc"]) == NOW
+    assert (second["camera_id"], datetime.fromisoformat(second["until_utc"])) == ("cam-2", NOW)
+    [shown_again] = west.get("/v1/ward/alerts").json()["falls"]
+    assert (shown_again["room"], shown_again["bed"], shown_again["by"]) == ("4", "2", "Anna")
+    service.later(25 * 3600)
+    assert west.get("/v1/ward/alerts").json()["falls"] == []
+    service.later(30 * 24 * 3600)
+    service.gateway.store.forget()
+    assert service.get("/v1/falls").json()["falls"] == []
+
+
+def test_a_database_of_before_falls_could_be_reported_takes_them(
+    make_service: Callable[..., Service],
+) -> None:
+    service = make_service()
+    with service.gateway.database.writing() as connection:
+        tables.falls.drop(connection)
+        connection.execute(delete(tables.counters).where(tables.counters.c.name == "falls"))
+    Database("", service.gateway.settings.data).close()
+    service.cameras(*WARDS)
+    assert report_fall(service.ward("West"), "cam-1") == 201
 
 
 def test_cameras_that_do_not_watch_are_named_with_their_reason(service: Service) -> None:

@@ -16,6 +16,7 @@ from polars.testing import assert_frame_equal
 from fall_assets.errors import PermanentFailureError
 from fall_assets.labelling.queue import (
     FIGURES,
+    REPORT_PIECES,
     REPORTED,
     ReviewSettings,
     cut_pieces,
@@ -105,11 +106,19 @@ def test_a_room_and_time_of_day_of_which_little_is_labelled_comes_first() -> Non
     assert "little labelled of room at night" in queue["reason"][0]
 
 
+def said_of(*answers: tuple[str, float, float, str], report_id: str | None = None) -> pl.DataFrame:
+    """What staff said of stretches of videos; each reported one a report, or all that one."""
+    rows = [
+        (*answer, (report_id or answer[0]) if answer[-1] == REPORTED else None)
+        for answer in answers
+    ]
+    columns = ["video_id", "start_s", "end_s", "verdict", "report_id"]
+    return pl.DataFrame(rows, schema=columns, orient="row")
+
+
 @pytest.mark.parametrize("verdict", ["no_fall", "unsure", REPORTED])
 def test_what_staff_answered_comes_before_what_models_say(verdict: str) -> None:
-    alerts = pl.DataFrame(
-        {"video_id": ["c"], "start_s": [5.0], "end_s": [9.0], "verdict": [verdict]}
-    )
+    alerts = said_of(("c", 5.0, 9.0, verdict))
     rows = [piece("a", doubt=1.0, disagreement=1.0, motion_mean=0.9)]
     rows += [piece("c", number) for number in range(4)]
     queue = rank(pieces(*rows), feedback=alerts)
@@ -121,9 +130,7 @@ def test_what_staff_answered_comes_before_what_models_say(verdict: str) -> None:
 
 
 def test_a_fall_that_raised_no_alert_is_sought_where_the_score_is_highest() -> None:
-    stretch = pl.DataFrame(
-        {"video_id": ["c"], "start_s": [5.0], "end_s": [60.0], "verdict": [REPORTED]}
-    )
+    stretch = said_of(("c", 5.0, 60.0, REPORTED))
     rows = [piece("c", n, score=0.6 if n == 7 else 0.1 if n != 3 else None) for n in range(12)]
     queue = rank(pieces(*rows, piece("a", doubt=1.0, score=0.9)), feedback=stretch)
     assert (queue["video_id"][0], queue["start_s"][0]) == ("c", 28.0)
@@ -131,15 +138,22 @@ def test_a_fall_that_raised_no_alert_is_sought_where_the_score_is_highest() -> N
     assert queue["reason"].str.contains("raised no alert").sum() == 1
 
 
+def test_a_report_of_a_whole_night_asks_for_some_pieces_at_a_time() -> None:
+    names = [f"v{number}" for number in range(40)]
+    night = said_of(*((name, 0.0, 60.0, REPORTED) for name in names), report_id="night")
+    rows = [piece(name, 1, score=n / 50) for n, name in enumerate(names)]
+    found = pl.col("reason").str.contains("raised no alert")
+    asked = set(rank(pieces(*rows), feedback=night).filter(found)["video_id"])
+    assert asked == set(names[-REPORT_PIECES:])
+    # They were looked at, and no fall was found there.
+    rows = [{**row, "labelled": float(row["video_id"] in asked)} for row in rows]
+    more = set(rank(pieces(*rows), feedback=night).filter(found)["video_id"])
+    assert more == set(names[-2 * REPORT_PIECES : -REPORT_PIECES])
+
+
 def test_falls_that_are_known_leave_room_for_those_that_were_missed() -> None:
-    said = pl.DataFrame(
-        {
-            "video_id": [f"v{number}" for number in range(30)],
-            "start_s": [5.0] * 30,
-            "end_s": [9.0] * 30,
-            "verdict": ["fall"] * 28 + [REPORTED] * 2,
-        }
-    )
+    verdicts = ["fall"] * 28 + [REPORTED] * 2
+    said = said_of(*((f"v{number}", 5.0, 9.0, one) for number, one in enumerate(verdicts)))
     rows = [piece(name, 1, score=0.97) for name in said["video_id"][:28]]
     rows += [piece(name, 1, score=0.3) for name in said["video_id"][28:]]
     rows += [piece(f"new-{n}", motion_mean=0.05 * n, person_y=0.05 * n) for n in range(20)]
@@ -150,9 +164,7 @@ def test_falls_that_are_known_leave_room_for_those_that_were_missed() -> None:
 
 def test_staff_s_findings_and_the_cameras_that_are_asked_for_share_the_top() -> None:
     ids = [f"v{number:02}" for number in range(40)]
-    alerts = pl.DataFrame(
-        {"video_id": ids, "start_s": [5.0] * 40, "end_s": [9.0] * 40, "verdict": ["no_fall"] * 40}
-    )
+    alerts = said_of(*((one, 5.0, 9.0, "no_fall") for one in ids))
     rows = [piece(one, 1, motion_mean=n / 40, person_y=n / 40) for n, one in enumerate(ids)]
     rows += [piece("a", 2 * n, motion_mean=n / 20, person_y=n / 20) for n in range(20)]
     top = rank(pieces(*rows), feedback=alerts, drifted={"cam-a": DAY}).head(20)

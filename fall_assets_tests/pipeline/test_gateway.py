@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,6 +28,7 @@ from fall_assets.errors import PermanentFailureError
 from fall_assets.lake.registry import TABLES
 from fall_assets.pipeline.collection import collect_health
 from fall_assets.pipeline.edge import assign, assign_parts, signing_key
+from fall_assets.pipeline.feedback import report_fall
 from fall_assets.pipeline.gateway import receive
 from fall_assets.pipeline.labelling import label
 from fall_assets.pipeline.serving import Part, parts_of
@@ -60,14 +62,18 @@ def connect(site: Recorded, gateway: GatewayProcess) -> Work:
     return work_with(site, gateway.url)
 
 
-def answer(gateway: GatewayProcess, alert_id: str, said: str) -> None:
-    with httpx.Client(base_url=gateway.url, timeout=20) as ward:
+@contextmanager
+def ward_session(gateway: GatewayProcess) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=gateway.url, timeout=20, headers={"Origin": gateway.url}) as ward:
         entered = ward.post("/v1/session", json={"token": gateway.token("ward")})
         assert entered.is_success, entered.text
+        yield ward
+
+
+def answer(gateway: GatewayProcess, alert_id: str, said: str) -> None:
+    with ward_session(gateway) as ward:
         told = ward.post(
-            f"/v1/ward/alerts/{alert_id}/answers",
-            json={"answer": said, "by": "nurse"},
-            headers={"Origin": gateway.url},
+            f"/v1/ward/alerts/{alert_id}/answers", json={"answer": said, "by": "nurse"}
         )
         assert told.is_success, told.text
 
@@ -99,6 +105,7 @@ def test_alerts_answers_and_telemetry_arrive_once(site: Recorded, gateway: Gatew
         "edge_alerts": 1,
         "ward_answers": 2,
         "edge_reports": 1,
+        "reported_falls": 0,
         "edge_updates": 0,
     }
     assert first.days == {OLD_DAY}
@@ -121,6 +128,31 @@ def test_alerts_answers_and_telemetry_arrive_once(site: Recorded, gateway: Gatew
         "camera_id", "box", "state", "fps_measured", "firmware", "camera_model"
     )
     assert columns.rows() == [("cam-01", "box-1", "frozen", 2.4, "9.80.1", None)]
+
+
+def test_a_fall_that_the_ward_reports_is_one_that_the_command_line_could(
+    site: Recorded, gateway: GatewayProcess
+) -> None:
+    work = connect(site, gateway)
+    site.take_in("cam-01/a.mp4")
+    receive(work)
+    report_fall(work, "cam-01", OLD, by="nurse", within_min=5)
+    until = OLD + timedelta(minutes=30)
+    with ward_session(gateway) as ward:
+        told = {"camera_id": "cam-01", "until_utc": until.isoformat(), "within_min": 20}
+        for by in ("Anna", "Marek"):
+            ward.post("/v1/ward/falls", json={**told, "by": by}).raise_for_status()
+    received = receive(work)
+    assert received.rows["reported_falls"] == 2
+    assert received.days == {OLD_DAY}
+    assert seen(site, "reported_falls", "camera_id", "from_utc", "until_utc", "by") == [
+        ("cam-01", OLD - timedelta(minutes=5), OLD, "nurse"),
+        # Both tell of one fall.
+        ("cam-01", until - timedelta(minutes=20), until, "Marek"),
+    ]
+    before = site.lake.versions()
+    assert set(receive(work).rows.values()) == {0}, "nothing comes twice"
+    assert site.lake.versions() == before
 
 
 def test_telemetry_beside_the_footage_stays_beside_that_of_boxes(

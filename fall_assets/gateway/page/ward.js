@@ -48,7 +48,7 @@ function place(item) {
   const parts = [];
   if (item.room) parts.push(/^room\b/i.test(item.room) ? item.room : "Room " + item.room);
   if (item.bed) parts.push(/^bed\b/i.test(item.bed) ? item.bed : "Bed " + item.bed);
-  return parts.join(" · ") || "Camera " + item.camera_id;
+  return item.shownPlace || parts.join(" · ") || "Camera " + item.camera_id;
 }
 const who = (name) => name || "Someone";
 function newKey() {
@@ -110,12 +110,14 @@ async function flush() {
   try {
     while (queue.length) {
       const {alert_id, place: where, ...body} = queue[0];
-      const response = await ask("POST", "/v1/ward/alerts/" + encodeURIComponent(alert_id) + "/answers", body);
+      const what = alert_id === undefined ? "report" : "answer";
+      const path = alert_id === undefined ? "/v1/ward/falls" : "/v1/ward/alerts/" + encodeURIComponent(alert_id) + "/answers";
+      const response = await ask("POST", path, body);
       if (response.status === 401) { signOut("Your session is over. Open the page again: answers not sent are kept."); return; }
       if (response.status >= 500 || response.status === 429 || response.status === 408) return;
       queue.shift();
       kept.set("queue", queue);
-      say(response.ok ? where + ": answer sent" : where + ": the answer was not taken");
+      say(response.ok ? where + ": " + what + " sent" : where + ": the " + what + " was not taken");
       await refresh();
     }
   } catch { lost(); } finally { sending = false; draw(); }
@@ -123,6 +125,61 @@ async function flush() {
 async function refresh() {
   const response = await ask("GET", "/v1/ward/alerts");
   if (response.ok) { const news = await response.json(); heard(news.now_utc); take(news); }
+}
+// ---- Falls that no alert told of: the same queue ----
+async function offerReport() {
+  if (!$("report").open) return;
+  put($("report-problem"), "");
+  $("report-time").value = clock(serverNow());
+  try {
+    const response = await ask("GET", "/v1/ward/cameras");
+    if (!response.ok) throw new Error(response.statusText);
+    const {cameras} = await response.json();
+    const places = new Map();
+    cameras.forEach((camera) => places.set(place(camera), (places.get(place(camera)) || 0) + 1));
+    $("report-camera").replaceChildren(...cameras.map((camera) => {
+      const parts = [place(camera)];
+      if (!view || !view.ward) parts.push(camera.ward || "no ward");
+      if (places.get(parts[0]) > 1 && (camera.room || camera.bed)) parts.push("camera " + camera.camera_id);
+      const option = make("option", "", parts.join(" · "));
+      option.value = camera.camera_id;
+      option.dataset.place = place(camera);
+      return option;
+    }));
+    if (!cameras.length) put($("report-problem"), "No camera is known here.");
+  } catch { put($("report-problem"), "The list of rooms cannot be had now: close this and open it again."); }
+}
+function reportFall(event) {
+  event.preventDefault();
+  const [chosen] = $("report-camera").selectedOptions;
+  const [hours, minutes] = $("report-time").value.split(":").map(Number);
+  if (!chosen || !Number.isInteger(hours)) { put($("report-problem"), "Say where, and when it was found."); return; }
+  const found = new Date(serverNow());
+  // Of the minute that is told, its end: the fall lies before.
+  found.setHours(hours, minutes, 59, 0);
+  if (found - serverNow() > 60000) found.setDate(found.getDate() - 1);
+  queue.push({
+    camera_id: chosen.value, until_utc: new Date(Math.min(found, serverNow())).toISOString(),
+    within_min: Number($("report-within").value), by: $("name").value.trim(), key: newKey(), place: chosen.dataset.place,
+  });
+  kept.set("queue", queue);
+  $("report").open = false;
+  $("falls-heading").focus();
+  draw();
+  flush();
+}
+function fillFall(row, fall) {
+  put(row.querySelector("h3"), place(fall));
+  const when = "between " + clock(fall.from_utc) + " and " + clock(fall.until_utc);
+  put(row.querySelector(".said"), "Fell " + when + " · " + who(fall.by) + " reported it" + (fall.waits ? " – not sent yet" : ""));
+}
+function fallsShown() {
+  const sent = new Set(view.falls.map((fall) => fall.key));
+  const waiting = queue.filter((item) => item.alert_id === undefined && !sent.has(item.key)).map((item) => ({
+    ...item, room: null, bed: null, shownPlace: item.place, waits: true,
+    from_utc: new Date(Date.parse(item.until_utc) - 60000 * item.within_min).toISOString(),
+  }));
+  return [...waiting.reverse(), ...view.falls].map((fall) => ({...fall, alert_id: fall.key || fall.camera_id + fall.until_utc}));
 }
 const waitingFor = (alertId) => queue.filter((item) => item.alert_id === alertId);
 
@@ -158,6 +215,7 @@ function draw() {
   put($("open-heading"), cards.length ? "Open alerts (" + cards.length + ")" : "Open alerts");
   show($("empty"), !cards.length);
   show($("older-empty"), !view.older.length);
+  list($("falls"), fallsShown(), () => { const row = make("li", "row"); row.append(make("h3"), make("p", "said")); return row; }, fillFall, $("falls-heading"));
   put($("ward"), view.ward ? view.ward : "All wards");
   const unanswered = cards.filter((alert) => alert.shown === "open" || alert.shown === "help").length;
   document.title = (unanswered ? "(" + unanswered + ") " : "") + "Fall alerts – " + (view.ward || "all wards");
@@ -310,7 +368,8 @@ function frame() {
   if (!down && !$("offline").hidden) say("The connection is back");
   show($("offline"), down);
   if (down) put($("offline-text"), "No connection since " + exact(downSince + clockOffset));
-  const waits = queue.length === 1 ? "1 answer waits to be sent." : queue.length + " answers wait to be sent.";
+  const kind = queue.some((item) => item.alert_id === undefined) ? "message" : "answer";
+  const waits = queue.length === 1 ? "1 " + kind + " waits to be sent." : queue.length + " " + kind + "s wait to be sent.";
   show($("offline-queue"), down && queue.length > 0);
   put($("offline-queue"), waits);
   show($("queue"), !down && queue.length > 0);
@@ -361,7 +420,8 @@ function signOut(problem) {
   signedIn = false;
   if (source) { source.close(); source = null; }
   view = null; known = null;
-  [$("open"), $("older")].forEach((parent) => parent.replaceChildren());
+  $("report").open = false;
+  [$("open"), $("older"), $("falls")].forEach((parent) => parent.replaceChildren());
   show($("page"), false); show($("tools"), false); show($("login"), true);
   put($("ward"), "Fall alerts");
   document.title = "Fall alerts";
@@ -404,6 +464,8 @@ async function start() {
 $("login-form").addEventListener("submit", (event) => { event.preventDefault(); const key = $("key").value.trim(); $("key").value = ""; open(key); });
 $("name").addEventListener("input", () => kept.set("name", $("name").value.trim()));
 $("leave").addEventListener("click", async () => { try { await ask("DELETE", "/v1/session"); } catch { /* it ends by itself */ } signOut(""); });
+$("report").addEventListener("toggle", offerReport);
+$("report-form").addEventListener("submit", reportFall);
 $("sound").addEventListener("click", async () => {
   if (muted || soundRuns()) { muted = !muted; kept.set("muted", muted); }
   await soundOn();
