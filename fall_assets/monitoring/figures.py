@@ -64,6 +64,7 @@ class SiteFigures:
         telemetry: False where no box ever reported: nothing is known of the cameras then.
         alerts: alerts of the last 24 h by ward, kind and source ('footage' or 'box').
         answers: what staff answered within the last 24 h, by verdict.
+        falls: of the last 28 days, those that staff know of: 'alerted', or 'reported' without one.
         problems: open problems by kind and ward.
         storage: what tables take, as measured last.
         storage_growth: bytes a day by which the disk fills; None: not known.
@@ -81,6 +82,7 @@ class SiteFigures:
     problems: Mapping[tuple[str, str], int] = field(default_factory=dict)
     alerts: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
     answers: Mapping[str, int] = field(default_factory=dict)
+    falls: Mapping[str, int] = field(default_factory=dict)
     queue: Queue = field(default_factory=Queue)
     drift: DriftNow | None = None
     rollout: RolloutNow | None = None

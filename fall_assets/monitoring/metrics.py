@@ -128,6 +128,10 @@ def _rollout_states(figures: SiteFigures) -> Iterator[Sample]:
         yield (state,), float(holds)
 
 
+def _falls(figures: SiteFigures) -> dict[tuple[str], int]:
+    return {(found,): figures.falls.get(found, 0) for found in ("alerted", "reported")}
+
+
 def _stuck(figures: SiteFigures) -> Iterator[Sample]:
     if figures.runs is not None:
         counts = Counter(run.state for run in figures.runs.stuck)
@@ -269,6 +273,12 @@ METRICS: Final = (
             ((verdict,), figures.answers.get(verdict, 0))
             for verdict in ("fall", "no_fall", "unsure")
         ),
+    ),
+    Metric(
+        "fall_assets_falls_28d",
+        "Falls of the last 28 days: alerted and confirmed by staff, or reported without an alert.",
+        ("found",),
+        lambda figures: ((key, count) for key, count in sorted(_falls(figures).items())),
     ),
     Metric(
         "fall_assets_detection_queue_segments",

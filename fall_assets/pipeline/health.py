@@ -57,6 +57,8 @@ _MEASURED_EVERY: Final = timedelta(hours=20)
 _GROWTH_OVER: Final = timedelta(days=30)
 _ENDS_TOLD_WITHIN: Final = timedelta(days=7)
 _ONE_DAY: Final = timedelta(days=1)
+_FALL_DAYS: Final = 28
+"""Falls are few: a day of them says nothing."""
 _GATEWAY_S: Final = 2.0
 _OTHER_RUN_S: Final = 60.0
 
@@ -332,7 +334,8 @@ def site_figures(work: Work, runs: RunFigures | None, now: datetime) -> SiteFigu
         storage_growth=filling,
         problems={(kind, ward): count for kind, ward, count in wrong.iter_rows()},
         alerts=_alerts(work, now),
-        answers=_answers(work, now),
+        answers=_answers(work, now - _ONE_DAY, now),
+        falls=_falls(work, now),
         queue=_queue(work, now),
         drift=newest_drift(work),
         rollout=_rollout(work),
@@ -372,11 +375,18 @@ def _alerts(work: Work, now: datetime) -> dict[tuple[str, str, str], int]:
     }
 
 
-def _answers(work: Work, now: datetime) -> dict[str, int]:
-    """Alerts answered within the last 24 h, by their newest answer."""
+def _falls(work: Work, now: datetime) -> dict[str, int]:
+    """Falls of the last four weeks that staff know of, by how."""
+    since = now - timedelta(days=_FALL_DAYS)
+    reported = work.lake.read("reported_falls", where=pl.col("until_utc").is_between(since, now))
+    return {"alerted": _answers(work, since, now).get("fall", 0), "reported": reported.height}
+
+
+def _answers(work: Work, since: datetime, now: datetime) -> dict[str, int]:
+    """Alerts answered since then, by their newest answer."""
     newest = (
         work.lake.scan("alert_feedback")
-        .filter(pl.col("at_utc").is_between(now - _ONE_DAY, now))
+        .filter(pl.col("at_utc").is_between(since, now))
         .sort("at_utc")
         .group_by("alert_id")
         .agg(pl.col("verdict").last())

@@ -51,6 +51,7 @@ def figures(**other: object) -> SiteFigures:
         "problems": {("camera_silent", "Ward A"): 1},
         "alerts": {("Ward A", "fall", "box"): 3},
         "answers": {"no_fall": 2},
+        "falls": {"alerted": 9, "reported": 1},
         "queue": Queue(4, 90.0),
         "drift": DriftNow(NOW, True, "resolution", {"resolution": 2}),
         "rollout": RolloutNow("step", 0.5),
@@ -111,6 +112,7 @@ def test_a_scrape_tells_the_site() -> None:
     assert value(samples, "fall_assets_disk_full_in_seconds") == 40 * 86400
     assert value(samples, "fall_assets_lake_table_growth_bytes_per_day", table="clips") is None
     assert value(samples, "fall_assets_alert_answers_24h", verdict="no_fall") == 2
+    assert value(samples, "fall_assets_falls_28d", found="reported") == 1
     assert value(samples, "fall_assets_rollout_state", state="step") == 1
     assert value(samples, "fall_assets_runs_failed", dagster_job="nightly") == 1
     assert value(samples, "fall_assets_runs_stuck", state="queued") == 1

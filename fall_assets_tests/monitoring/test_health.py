@@ -20,6 +20,7 @@ from fall_assets.lake.registry import table
 from fall_assets.monitoring.endpoint import serve
 from fall_assets.monitoring.runs import RunFigures
 from fall_assets.monitoring.settings import HealthSettings, TechnicianSettings
+from fall_assets.pipeline.feedback import keep_reports
 from fall_assets.pipeline.health import (
     Kept,
     keep_health,
@@ -192,6 +193,35 @@ def test_storage_is_measured_once_a_day_and_its_growth_follows(site: Recorded) -
     assert rows.height == 5
     assert rows["free_bytes"].min() > 0  # type: ignore[operator]
     assert storage(work, kept.disk, NOW + timedelta(days=100)) == ({}, None)
+
+
+def test_falls_that_staff_know_of_are_counted_for_four_weeks(site: Recorded) -> None:
+    tell(site, report("cam-1", 1))
+    work, day = work_of(site), timedelta(days=1)
+    keep_reports(
+        work,
+        [
+            {
+                "camera_id": "cam-1",
+                "from_utc": NOW - age - timedelta(minutes=5),
+                "until_utc": NOW - age,
+                "by": "nurse",
+                "reported_utc": NOW - age,
+                "number": None,
+            }
+            for age in (day, 40 * day)
+        ],
+    )
+    said = [("a", 2, "no_fall"), ("a", 1, "fall"), ("b", 3, "fall"), ("c", 3, "no_fall")]
+    rows = [
+        {"alert_id": alert, "at_utc": NOW - age * day, "by": "nurse", "verdict": verdict}
+        for alert, age, verdict in [*said, ("old", 40, "fall")]
+    ]
+    schema = table("alert_feedback").schema
+    work.lake.append("alert_feedback", pl.DataFrame(rows, schema=schema), work.provenance())
+    figures = site_figures(work, None, NOW)
+    assert figures.falls == {"alerted": 2, "reported": 1}
+    assert figures.answers == {"fall": 1}
 
 
 def test_a_broken_lake_is_told_in_a_scrape(site: Recorded) -> None:
