@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -36,10 +37,13 @@ SPEC = HospitalSpec(
 )
 
 # Tests do not wait for files to settle. Little footage makes a poor model: the gate is tested by
-# itself, here it lets pass.
+# itself, here it lets pass. Pictures are small: most of the time goes into key points.
 SETTINGS = """
 [footage]
 settle_s = 0.0
+
+[features.detector.picture]
+long_side = 192
 
 [learning]
 folds = 3
@@ -83,6 +87,12 @@ class TestSite:
     @property
     def work(self) -> Work:
         return Work(self.resource.site(), self.lake)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a process of its own needs to work on this site with these settings."""
+        mine = {"FALL_SITE": str(self.root), "FALL_CONFIG": str(self.root / "site.toml")}
+        return {**os.environ, **mine}
 
     @property
     def definitions(self) -> dg.Definitions:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +17,7 @@ COMMAND = Path(sys.executable).parent / "fall-assets"
 def run(site: TestSite, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [str(COMMAND), *arguments],
-        env={**os.environ, "FALL_SITE": str(site.root), "DAGSTER_HOME": str(site.root)},
+        env={**site.environment, "DAGSTER_HOME": str(site.root)},
         capture_output=True,
         text=True,
         check=False,

@@ -29,6 +29,8 @@ SECONDS_PER_DAY = 86_400.0
 SECONDS_PER_HOUR = 3_600.0
 JOIN_GAP_S = 2.0
 """Segments of a camera closer than this follow each other, as alerts have it."""
+ENOUGH_FALLS = 20
+"""With fewer falls a threshold would be chosen by a handful."""
 _JOINED_S = 1.0
 _Z_95 = 1.959963984540054
 
@@ -241,7 +243,8 @@ def choose_threshold(
     rate per hour rests on one or two alarms, and a limit set on it would decide at random.
     Whole ranges of thresholds tie on so few events; the middle (in log odds) of the widest range
     keeps the farthest from the scores that decide, so it carries over best to new footage.
-    Segments count by their `weight`.
+    Segments count by their `weight`; those that show what their camera sees no longer do not (see
+    `seen_now`).
 
     Args:
         videos: segments that no judged model learned from, and that it is not judged on.
@@ -251,7 +254,7 @@ def choose_threshold(
         missed_cost: as many false alarms are as bad as a missed fall; 1 is F1.
         default: returned where there is no fall to choose by.
     """
-    curve = operating_curve(videos, settings, weighed=True)
+    curve = operating_curve(seen_now(videos), settings, weighed=True)
     if not any(point.falls for point in curve):
         return default
     allowed = [
@@ -270,6 +273,19 @@ def choose_threshold(
     ties = [pair == best for pair in zip(worth, (-count for count in alarms), strict=True)]
     start, stop = _widest_run(ties)
     return _middle(curve[start].threshold, curve[stop - 1].threshold)
+
+
+def seen_now(videos: Sequence[ScoredVideo]) -> Sequence[ScoredVideo]:
+    """The segments that show what cameras see now: of one that changed, those since.
+
+    A detector serves today's cameras. False alarms of a view that is gone, of which months are
+    labelled, would raise the threshold until falls of the new view are missed. Where fewer than
+    `ENOUGH_FALLS` are left to choose by, all segments are given.
+    """
+    changed = {video.camera_id for video in videos if video.changed}
+    now = [video for video in videos if video.changed or video.camera_id not in changed]
+    enough = sum(len(video.falls) for video in now) >= ENOUGH_FALLS
+    return now if enough else videos
 
 
 def event_metrics(outcomes: Sequence[VideoOutcome]) -> list[Row]:

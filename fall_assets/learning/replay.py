@@ -7,7 +7,8 @@ A camera that changed has months of labels from before and days of labels since.
 what it sees today would be lost among what it used to see: the network would hardly learn it, and
 the threshold would be chosen for a hospital that is gone. So new footage weighs as much as what is
 replayed, half and half as in Rolnick et al., "Experience Replay for Continual Learning" (NeurIPS
-2019). What a camera saw before may come back, and other cameras see it still: it keeps its weight.
+2019). What a camera saw before may come back, and other cameras see it still: it keeps its weight
+where networks learn. Thresholds are chosen by what cameras see now alone (`metrics.seen_now`).
 """
 
 from __future__ import annotations

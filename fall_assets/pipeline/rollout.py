@@ -641,6 +641,7 @@ def _look(
             current.settings.weights,
             current.settings.delay_margin_s,
             step_began=here.step_began,
+            acceptable_rate=current.settings.acceptable_rate,
         )
     step = current.settings.steps[here.step]
     ends = here.phase == "shadow" and (

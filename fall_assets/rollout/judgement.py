@@ -22,11 +22,13 @@ class Judgement:
     Attributes:
         e_worse: against "the challenger is no worse", over all measures: the mean of that on all
             days and `e_worse_step`; 0 to infinity.
-        e_not_worse: against "it raises `margin` times the champion's false alarms or more".
+        e_not_worse: against "it raises `margin` times the champion's false alarms or more", and
+            `acceptable_rate` or more where there is one.
         by_measure: e-values against "no worse" of each: alarms, dismissed, delay, abstained.
         ratio: estimated ratio of the rates of false alarms, challenger's over champion's; none
             where it cannot be told.
         margin: see `e_not_worse`.
+        acceptable_rate: false alarms per camera-day; 0 where none is acceptable.
         e_worse_step: against "no worse" on the days of the present step alone.
 
     Raises:
@@ -39,6 +41,7 @@ class Judgement:
     ratio: float | None
     margin: float
     e_worse_step: float = 1.0
+    acceptable_rate: float = 0.0
 
     def __post_init__(self) -> None:
         named = {
@@ -61,6 +64,7 @@ class Judgement:
             "ratio": None if self.ratio is None else min(self.ratio, LARGEST),
             "margin": self.margin,
             "e_worse_step": min(self.e_worse_step, LARGEST),
+            "acceptable_rate": self.acceptable_rate,
         }
 
     @classmethod
@@ -73,4 +77,5 @@ class Judgement:
             None if content["ratio"] is None else float(content["ratio"]),
             float(content["margin"]),
             float(content.get("e_worse_step", 1.0)),
+            float(content.get("acceptable_rate", 0.0)),
         )

@@ -16,7 +16,7 @@ import polars as pl
 
 from fall_assets.rollout.judgement import Judgement
 from fall_assets.rollout.ranks import log_e_later
-from fall_assets.rollout.rates import Counts, RateTable
+from fall_assets.rollout.rates import Counts, RateTable, log_e_fewer
 from fall_assets.rollout.settings import Weights
 
 _MEASURES: Mapping[str, pl.Expr] = {
@@ -39,6 +39,7 @@ def judge(
     weights: Weights,
     delay_margin_s: float = 1.0,
     step_began: date | None = None,
+    acceptable_rate: float = 0.0,
 ) -> Judgement:
     """Judge all days up to the newest one of the evidence, and those of the present step alone.
 
@@ -53,6 +54,8 @@ def judge(
         weights: of the measures.
         delay_margin_s: the challenger's alarms may come so much later.
         step_began: the first day of the present step; none where it is the rollout's.
+        acceptable_rate: false alarms per camera-day; the mean of two e-values then stands against
+            "as many times the champion's as `margin`, and so many": to show either is enough.
     """
     counted = _counted(evidence, first_day)
     logs = _logs(counted, evidence, delay_margin_s)
@@ -62,18 +65,21 @@ def judge(
         step = evidence.filter((pl.col("day") < first_day) | (pl.col("day") >= step_began))
         e_step = combined(_logs(_counted(step, first_day), step, delay_margin_s), weights)
         e_worse = (e_worse + e_step) / 2
-    log_not_worse, ratio = 0.0, None
+    e_not_worse, ratio = 1.0, None
     table, counts = counted["alarms"]
     if counts[3].any():
-        log_not_worse = table.log_e_not_worse(*counts, margin)
+        e_not_worse = _e(table.log_e_not_worse(*counts, margin))
         ratio = table.ratio(*counts)
+        if acceptable_rate > 0:
+            e_not_worse = (e_not_worse + _e(_log_e_fewer(evidence, table, acceptable_rate))) / 2
     return Judgement(
         e_worse=e_worse,
-        e_not_worse=_e(log_not_worse),
+        e_not_worse=e_not_worse,
         by_measure={measure: _e(log) for measure, log in sorted(logs.items())},
         ratio=ratio,
         margin=margin,
         e_worse_step=e_step,
+        acceptable_rate=acceptable_rate,
     )
 
 
@@ -161,6 +167,13 @@ def _levels(ours: pl.DataFrame, camera_ids: pl.Series, table: RateTable) -> pl.D
     )
     level = table.levels(days["n"].to_numpy(), days["expected"].to_numpy())
     return days.select("day", level=pl.Series(level, dtype=pl.Float64))
+
+
+def _log_e_fewer(evidence: pl.DataFrame, table: RateTable, rate: float) -> float:
+    """Log e-value against "the challenger's false alarms per camera-day are `rate` or more"."""
+    own = evidence.filter(pl.col("role") == "challenger")
+    alarms, days = own.select(_MEASURES["alarms"].sum(), pl.col("camera_days").sum()).row(0)
+    return log_e_fewer(alarms, days, rate, table.dispersion)
 
 
 def _delays(evidence: pl.DataFrame, margin_s: float) -> list[tuple[bool, float]]:

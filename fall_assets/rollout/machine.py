@@ -289,7 +289,7 @@ def start(
     else:
         what = (
             f"watches in shadow of champion {champion} from {day}, until the evidence says that it "
-            f"has less than {settings.steps[0].margin:g} times the false alarms, for up to "
+            f"has {_few(settings.steps[0].margin, settings.acceptable_rate)}, for up to "
             f"{_days(settings.steps[0].max_days)}"
         )
     return Decision(
@@ -614,7 +614,7 @@ class _Case:
             return self._on_evidence("look", "comparing", f"the comparison goes on for {left}")
         found = "whether the challenger is worse cannot be told"
         if judgement is not None:
-            fewer = f"less than {judgement.margin:g} times the false alarms"
+            fewer = _few(judgement.margin, judgement.acceptable_rate)
             is_worse, is_not_worse = (
                 e_value >= self.settings.evidence
                 for e_value in (judgement.e_worse, judgement.e_not_worse)
@@ -658,7 +658,8 @@ class _Case:
             verb = "approves the next step"
             return self._on_order(order, action, state, verb, what, step=step, share=share)
         margin = self.settings.steps[self.here.step].margin
-        ending = f"it has less than {margin:g} times the false alarms{also}, so {what}"
+        few = _few(margin, self.settings.acceptable_rate)
+        ending = f"it has {few}{also}, so {what}"
         return self._on_evidence(action, state, ending, step=step, share=share)
 
     def _ask(self, why: str) -> Decision:
@@ -812,8 +813,8 @@ class _Case:
             parts.append(f"an estimated ratio of {_number(judgement.ratio)}")
         e_values = (
             f"e-values {_e_value(judgement.e_worse)} for worse and "
-            f"{_e_value(judgement.e_not_worse)} for less than {judgement.margin:g} times as many "
-            f"({self.settings.evidence:g} decides)"
+            f"{_e_value(judgement.e_not_worse)} for less than {judgement.margin:g} times as many"
+            f"{_or_fewer(judgement.acceptable_rate)} ({self.settings.evidence:g} decides)"
         )
         return f"{', '.join(parts)}, {e_values}"
 
@@ -857,6 +858,15 @@ class _Case:
         if phase != "full":
             ways.append(f"{self._command('abort')} ends it without a judgement")
         return ", ".join(ways[:-1]) + f", or {ways[-1]}"
+
+
+def _few(margin: float, acceptable_rate: float) -> str:
+    """What a step asks for."""
+    return f"less than {margin:g} times the false alarms{_or_fewer(acceptable_rate)}"
+
+
+def _or_fewer(acceptable_rate: float) -> str:
+    return f" or fewer than {_number(acceptable_rate)} per camera-day" if acceptable_rate else ""
 
 
 def _clean(text: str) -> str:

@@ -56,6 +56,8 @@ WORSE: Final[Mapping[float, float]] = {
 """Ratios that count as worse, with their weights in the mixture."""
 NOT_WORSE: Final = (0.5, 0.7, 0.85, 1.0, 1.15)
 """Ratios that count as not worse than a margin, in equal parts, as far as they lie below it."""
+FEWER: Final = (0.05, 0.1, 0.25, 0.5, 0.75)
+"""Shares of a rate that count as fewer, in equal parts."""
 
 _UNKNOWN_RATE = 0.1
 _UNKNOWN_SPREAD = 2.0
@@ -225,6 +227,18 @@ class RateTable:
         if not t1.sum() or not t0.sum() + self.days.sum() or not n1.sum() + n0.sum():
             return None
         return float(_RATIOS[int(self.log_likelihoods(n0, t0, n1, t1, _RATIOS).argmax())])
+
+
+def log_e_fewer(count: float, days: float, rate: float, dispersion: float = 1.0) -> float:
+    """Log e-value against "counts come at `rate` per day or more".
+
+    The mixture over lower rates of a Poisson's likelihood over that of `rate`, which is the hardest
+    of the null's. Cameras differ, but a sum of their Poisson counts is one; counts and rate are
+    divided by `dispersion` (see Bursts).
+    """
+    shares = np.array(FEWER)
+    logs = (count * np.log(shares) + (1 - shares) * rate * days) / dispersion
+    return _log_mixture(logs, np.full(len(shares), 1 / len(shares)))
 
 
 @dataclass(frozen=True)

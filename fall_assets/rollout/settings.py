@@ -101,6 +101,10 @@ class RolloutSettings:
         episode_min: alarms of a camera closer than this are one false alarm to a ward.
         answer_hours: a day whose alerts are not all answered is judged so long after its end; what
             nobody has answered by then counts as false.
+        acceptable_rate: false alarms per camera-day that the wards can live with. Where both
+            versions raise next to none, months tell no ratio of them: evidence that the challenger
+            raises fewer than this is as good as evidence on the ratio. 0: none is acceptable, the
+            ratio decides alone.
         late_days: answers of staff may come so many days late; those days are counted again.
         sensitivity_margin: on the library of labelled falls the challenger may find so much less
             of them, in absolute terms, where it is not certain that it finds fewer.
@@ -126,6 +130,7 @@ class RolloutSettings:
     history_days: int = 28
     episode_min: float = 10.0
     answer_hours: float = 12.0
+    acceptable_rate: float = 0.0
     late_days: int = 3
     sensitivity_margin: float = 0.1
     sensitivity_slack: float = 0.02
@@ -155,6 +160,8 @@ class RolloutSettings:
                 f"sensitivity_slack is {self.sensitivity_slack}, wanted from 0 and less than "
                 f"sensitivity_margin, {self.sensitivity_margin}"
             )
+        if self.acceptable_rate < 0:
+            raise ValueError(f"acceptable_rate is {self.acceptable_rate}, wanted 0 or more")
         if self.delay_margin_s < 0:
             raise ValueError(f"delay_margin_s is {self.delay_margin_s}, wanted 0 or more")
         if min(self.history_days, self.late_days, self.keep_days, self.ab_days) < 0:

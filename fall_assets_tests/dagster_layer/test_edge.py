@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -188,7 +187,7 @@ def _connect(site: TestSite, gateway: GatewayProcess) -> None:
 def _command(site: TestSite, *arguments: str) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "fall_assets.cli", *arguments],
-        env={**os.environ, "FALL_SITE": str(site.root)},
+        env=site.environment,
         capture_output=True,
         text=True,
         check=True,

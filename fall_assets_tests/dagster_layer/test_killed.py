@@ -30,7 +30,7 @@ def start(site: TestSite) -> subprocess.Popen[str]:
             *("-o", "cameras,intake,decoding", "--tags", json.dumps(tags)),
         ],
         cwd=site.root,
-        env={**os.environ, "FALL_SITE": str(site.root), "DAGSTER_HOME": str(home)},
+        env={**site.environment, "DAGSTER_HOME": str(home)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         text=True,

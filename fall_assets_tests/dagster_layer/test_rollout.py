@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -147,11 +146,7 @@ def _checks(site: TestSite) -> dict[str, bool]:
 def _command(site: TestSite, *words: str) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "fall_assets.cli", *words],
-        env={
-            **os.environ,
-            "FALL_SITE": str(site.root),
-            "FALL_CONFIG": str(site.root / "site.toml"),
-        },
+        env=site.environment,
         capture_output=True,
         text=True,
         check=False,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fall_assets.learning.dataset import LearningSet, training_windows
 from fall_assets.learning.events import EventSettings
-from fall_assets.learning.metrics import choose_threshold, event_metrics, outcome
+from fall_assets.learning.metrics import choose_threshold, event_metrics, outcome, seen_now
 from fall_assets.learning.replay import HEAVIEST, clip_weights
 from fall_assets.learning.slices import sliced_metrics
 from fall_assets_tests.learning.people import tables
@@ -82,6 +82,23 @@ def test_a_threshold_serves_what_cameras_see_now() -> None:
     outcomes = [outcome(one, replace(at_once, threshold=threshold)) for one in weighed]
     (everything, *_) = event_metrics(outcomes)
     assert (everything["falls"], everything["found"]) == (3, 3)
+
+
+def test_what_is_seen_no_longer_chooses_no_threshold() -> None:
+    """A view that is gone had many false alarms; the new one scores its falls just under them."""
+    gone = [scored_video(n, 0.9, falls=False) for n in range(40)]
+    gone += [scored_video(100 + n, 0.95, falls=True) for n in range(40)]
+    new = [replace(scored_video(200 + n, 0.85, falls=True), changed=True) for n in range(20)]
+    other = [scored_video(300 + n, 0.5, falls=False, camera="cam-2") for n in range(9)]
+    at_once = EventSettings(confirm=1)
+    everything = [*gone, *new, *other]
+    assert choose_threshold([replace(one, changed=False) for one in everything], at_once) > 0.9
+    threshold = choose_threshold(everything, at_once)
+    assert 0.5 < threshold < 0.85
+    # What an unchanged camera shows it shows still: its alarms are kept away from.
+    assert {one.camera_id for one in seen_now(everything)} == {"cam-1", "cam-2"}
+    # A handful of falls chooses nothing alone.
+    assert seen_now([*gone, *new[:3], *other]) == [*gone, *new[:3], *other]
 
 
 def test_what_changed_is_a_slice_of_its_own() -> None:

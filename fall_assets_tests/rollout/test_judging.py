@@ -110,6 +110,37 @@ def test_confirmed_alarms_are_no_false_ones() -> None:
     )
 
 
+def few_alarms(alerts_of_challenger: int) -> pl.DataFrame:
+    """Two quiet weeks: three cameras of two minutes a day, both versions watch all of them."""
+    minutes = 2 / 1440
+    rows = [row(day, camera, camera_days=minutes) for day in range(-14, 14) for camera in CAMERAS]
+    rows += [
+        row(day, camera, "challenger", camera_days=minutes, shadow=True)
+        for day in range(14)
+        for camera in CAMERAS
+    ]
+    for number in range(alerts_of_challenger):
+        rows[-1 - number]["alerts"] = 1
+    return pl.DataFrame(rows, schema=dict(EVIDENCE_SCHEMA))
+
+
+def test_next_to_no_alarms_are_few_enough_where_a_site_says_so() -> None:
+    rows = few_alarms(1)
+    silent = judge(rows, FIRST, 2.0, ALARMS_ALONE)
+    assert silent.e_not_worse < 5
+    acceptable = judge(rows, FIRST, 2.0, ALARMS_ALONE, acceptable_rate=50.0)
+    assert acceptable.e_not_worse > 20
+    # It opens no way round the evidence for worse.
+    assert acceptable.e_worse == silent.e_worse
+    # Twice as many as are acceptable are not few, and their ratio counts half.
+    rate = 60 / (14 * len(CAMERAS) * 2 / 1440)
+    many = few_alarms(60)
+    ratio = judge(many, FIRST, 2.0, ALARMS_ALONE).e_not_worse
+    refused = judge(many, FIRST, 2.0, ALARMS_ALONE, acceptable_rate=rate / 2)
+    assert refused.e_not_worse == pytest.approx(ratio / 2, abs=0.01)
+    assert type(refused).from_dict(refused.as_dict()) == refused
+
+
 def test_each_measure_counts_by_its_weight() -> None:
     rows = evidence(1.0)
     tried = (pl.col("role") == "challenger") & (pl.col("day") >= FIRST)

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy.stats import poisson
 
 from fall_assets.rollout import rates
-from fall_assets.rollout.rates import NOT_WORSE, WORSE, RateTable
+from fall_assets.rollout.rates import NOT_WORSE, WORSE, RateTable, log_e_fewer
 
 Floats = NDArray[np.float64]
 THRESHOLD = math.log(20)
@@ -243,6 +244,23 @@ def test_strata_that_are_alike_lend_each_other_what_they_know() -> None:
     own = rng.poisson(0.01 * days * np.where(stratum == 0, 30.0, 1.0)).astype(float)
     loud = RateTable.learn(stratum, own, days, own)
     assert loud.rate[0] > 15 * np.median(loud.rate)
+
+
+@given(
+    rate=st.floats(0.1, 300.0),
+    days=st.floats(0.01, 2.0),
+    above=st.floats(1.0, 3.0),
+)
+def test_fewer_than_acceptable_is_an_e_value(rate: float, days: float, above: float) -> None:
+    """Its expectation is 1 at the rate that is just not acceptable, and less at higher ones."""
+    mean = rate * days
+    counts = np.arange(int(3 * mean + 12 * math.sqrt(3 * mean) + 30))
+    e_values = np.exp([log_e_fewer(float(n), days, rate) for n in counts])
+    assert float(poisson.pmf(counts, mean) @ e_values) == pytest.approx(1.0, rel=1e-6)
+    assert float(poisson.pmf(counts, above * mean) @ e_values) <= 1 + 1e-6
+    # More alarms are less evidence; bursts make all of it weaker.
+    assert (np.diff(e_values) < 0).all()
+    assert abs(log_e_fewer(0.0, days, rate, 4.0)) <= abs(log_e_fewer(0.0, days, rate)) + 1e-9
 
 
 def test_the_mixtures_are_mixtures() -> None:
