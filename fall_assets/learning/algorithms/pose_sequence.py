@@ -332,6 +332,8 @@ class _PoseSequence:
         own = self.settings
         return TrainingSettings(
             seed=own.seed,
+            steps=own.steps,
+            batch=own.batch,
             examples=own.examples,
             positive_share=own.positive_share,
             simulated_share=own.simulated_share,
