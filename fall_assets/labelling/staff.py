@@ -18,6 +18,14 @@ SOURCE = "staff"
 VERDICT_OF = {"fall": "fall", "false_alarm": "no_fall"}
 """What an answer on the ward's page says of the alert, in the words of `alert_feedback`."""
 
+FALL_AFTER_S = 1.0
+"""A confirmed fall is over so long after its alert.
+
+An alert is raised on the first windows that show a fall, of which the end is often still to come.
+To learn that such a window is a fall is to alarm earlier with every generation of models, until
+who sits down is one: only windows that end well after the alert are sure to hold the fall.
+"""
+
 _WORD = {"fall": "fall", "no_fall": "other"}
 
 
@@ -26,10 +34,11 @@ def staff_statements(
 ) -> Iterator[Statement]:
     """The newest verdict on each alert, as a statement.
 
-    Staff say whether it was a fall, the detector when: a `fall` starts about a second before the
-    first window that shows it ends (as in `labelling.automatic`) and lasts until the alert; where
-    it was none, all that the alert was raised on is `other`. Alerts of which no footage is there
-    (it has not come yet, or was deleted) say nothing; 'unsure' says nothing.
+    Staff say whether it was a fall, the detector about when: a `fall` starts about a second before
+    the first window that shows it ends (as in `labelling.automatic`) and lasts until a second after
+    the alert (`FALL_AFTER_S`); where it was none, all that the alert was raised on is `other`.
+    Alerts of which no footage is there (it has not come yet, or was deleted) say nothing; 'unsure'
+    says nothing.
 
     Args:
         alerts: columns alert_id, camera_id, start_utc, raised_utc.
@@ -50,14 +59,16 @@ def staff_statements(
     told = told.join(shown, on="alert_id", how="semi").unique("alert_id").sort("alert_id")
     for row in told.iter_rows(named=True):
         start, raised = row["start_utc"], row["raised_utc"]
+        end = raised
         if row["verdict"] == "fall":
             first = start + timedelta(seconds=window_s - FALL_BEFORE_S)
             start = min(max(first, start), raised - timedelta(seconds=FALL_BEFORE_S))
+            end = raised + timedelta(seconds=FALL_AFTER_S)
         yield on_camera(
             Place(f"alert {row['alert_id']}", 1, 0, row["verdict"]),
             row["camera_id"],
             start,
-            raised,
+            end,
             _WORD[row["verdict"]],
             SOURCE,
             annotator=row["by"],

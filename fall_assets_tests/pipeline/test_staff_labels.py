@@ -10,7 +10,7 @@ import pytest
 
 from fall_assets.lake.registry import table
 from fall_assets.pipeline.feedback import Verdict, answer_alert
-from fall_assets.pipeline.labelling import label
+from fall_assets.pipeline.labelling import cut, label
 from fall_assets_tests.pipeline.recorded import NOW, OLD, OLD_DAY, Recorded
 
 
@@ -47,7 +47,7 @@ def edge_alert(site: Recorded, alert_id: str, camera_id: str, raised: datetime) 
 @pytest.mark.parametrize(
     ("verdict", "told"),
     [
-        ("fall", [("fall", 29.0, 30.0, "staff", "nurse")]),
+        ("fall", [("fall", 29.0, 31.0, "staff", "nurse")]),
         ("no_fall", [("other", 26.0, 30.0, "staff", "nurse")]),
         ("unsure", []),
     ],
@@ -62,6 +62,19 @@ def test_an_answer_to_a_box_alert_is_a_label(
     assert labels(site) == told
 
 
+def test_a_confirmed_fall_teaches_by_windows_that_hold_it_whole(site: Recorded) -> None:
+    """Those on which the alert was raised may show its beginning alone."""
+    video = site.take_in("cam-01/a.mp4")
+    edge_alert(site, "a1", "cam-01", OLD + timedelta(seconds=30))
+    answer_alert(site.work, "a1", "fall", by="nurse", now=NOW)
+    label(site.work, [OLD_DAY])
+    cut(site.work, OLD_DAY)
+    clips = site.lake.read("clips", days=[OLD_DAY], where=pl.col("video_id") == video)
+    assert clips.filter(target=1)["end_s"].sort().to_list() == [30.5, 31.0]
+    unsure = clips.filter(pl.col("target").is_null())["end_s"]
+    assert unsure.sort().to_list() == [29.5, 30.0]
+
+
 def test_the_newest_answer_is_the_label_and_one_without_footage_waits(site: Recorded) -> None:
     raised = OLD + timedelta(seconds=30)
     edge_alert(site, "a1", "cam-01", raised)
@@ -71,7 +84,7 @@ def test_the_newest_answer_is_the_label_and_one_without_footage_waits(site: Reco
     assert labels(site) == []
     assert site.lake.rows("label_problems") == 0, "footage that is late is no mistake"
     site.take_in("cam-01/a.mp4")
-    assert labels(site) == [("fall", 29.0, 30.0, "staff", "doctor")]
+    assert labels(site) == [("fall", 29.0, 31.0, "staff", "doctor")]
 
 
 def test_an_answer_to_the_platforms_own_alert_is_a_label(site: Recorded) -> None:
